@@ -1,0 +1,1 @@
+//! User-facing configuration types of the mesh (Istio's API): decode, validate, analyse.

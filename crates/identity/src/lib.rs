@@ -1,0 +1,1 @@
+//! SPIFFE identities, certificates, CSRs, trust bundles and refresh times.

@@ -1,0 +1,1 @@
+//! xDS compiled to matching, authorization and balancing: the mesh's engine.

@@ -1,0 +1,1 @@
+//! Linux system calls of the mesh: sockets, original destination, network namespaces, nftables.

@@ -1,0 +1,1 @@
+//! Logs, metrics, access log, trace headers and drain.

@@ -1,0 +1,1 @@
+//! End-to-end suites of the mesh, written once against a platform.

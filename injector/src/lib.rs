@@ -1,0 +1,1 @@
+//! The sidecar injector: a pod in, a patched pod out.

@@ -1,0 +1,1 @@
+//! The local platform: Kubernetes manifests run as processes in network namespaces.

@@ -1,0 +1,1 @@
+//! Discovery: configuration and endpoints in, xDS out.
