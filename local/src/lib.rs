@@ -1,1 +1,6 @@
 //! The local platform: Kubernetes manifests run as processes in network namespaces.
+//!
+//! [`client`] speaks to a running platform over its socket.
+
+pub mod api;
+pub mod client;
