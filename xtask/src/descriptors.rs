@@ -140,7 +140,10 @@ pub(crate) fn refresh(envoy_types_dir: &Path, out: &Path) -> anyhow::Result<()> 
             add_with_imports(name, &files, &mut wanted)?;
         }
         if !found {
-            bail!("no file matches {root} (of {} files; {before} kept so far)", files.len());
+            bail!(
+                "no file matches {root} (of {} files; {before} kept so far)",
+                files.len()
+            );
         }
     }
 
@@ -150,17 +153,29 @@ pub(crate) fn refresh(envoy_types_dir: &Path, out: &Path) -> anyhow::Result<()> 
             .file
             .iter()
             .filter(|file| wanted.contains(file.name()))
-            .map(|file| FileDescriptorProto { source_code_info: None, ..file.clone() })
+            .map(|file| FileDescriptorProto {
+                source_code_info: None,
+                ..file.clone()
+            })
             .collect(),
     };
     let encoded = kept.encode_to_vec();
     std::fs::write(out, &encoded).with_context(|| format!("write {}", out.display()))?;
-    anstream::println!("{}: {} files, {} bytes", out.display(), kept.file.len(), encoded.len());
+    anstream::println!(
+        "{}: {} files, {} bytes",
+        out.display(),
+        kept.file.len(),
+        encoded.len()
+    );
     Ok(())
 }
 
 fn is_under(name: &str, root: &str) -> bool {
-    if root.ends_with('/') { name.starts_with(root) } else { name == root }
+    if root.ends_with('/') {
+        name.starts_with(root)
+    } else {
+        name == root
+    }
 }
 
 fn add_with_imports<'a>(
@@ -171,7 +186,9 @@ fn add_with_imports<'a>(
     if !wanted.insert(name) {
         return Ok(());
     }
-    let file = files.get(name).with_context(|| format!("{name} is imported but not shipped"))?;
+    let file = files
+        .get(name)
+        .with_context(|| format!("{name} is imported but not shipped"))?;
     for import in &file.dependency {
         add_with_imports(import, files, wanted)?;
     }

@@ -1,9 +1,13 @@
 //! Developer tasks, run as `cargo xtask TASK`.
 
+mod demo;
 mod descriptors;
+mod layers;
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 /// Developer tasks of this workspace.
@@ -15,6 +19,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Builds the release binaries and starts the mesh with Bookinfo in it.
+    Demo {
+        /// Further arguments of `meshctl local up`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Rebuilds the committed Envoy descriptor set from an unpacked `envoy-types` crate.
     Descriptors {
         /// Directory of the unpacked `envoy-types` crate.
@@ -23,10 +33,17 @@ enum Task {
         #[arg(long, default_value = "crates/xds/proto/envoy.fds")]
         out: PathBuf,
     },
+    /// Checks that no crate depends on one of a layer above it.
+    Layers,
 }
 
 fn main() -> anyhow::Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .context("xtask stands in the workspace")?;
     match Arguments::parse().task {
+        Task::Demo { arguments } => demo::run(root, &arguments),
         Task::Descriptors { envoy_types, out } => descriptors::refresh(&envoy_types, &out),
+        Task::Layers => layers::check(root),
     }
 }
