@@ -1,0 +1,170 @@
+//! Verifiers: the chain by rustls-webpki against the bundle of the peer's trust domain,
+//! then the SPIFFE id against the expected set.
+
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
+};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use webpki::KeyUsage;
+
+use super::{ClientAuth, provider};
+use crate::peer::{self, PeerError};
+use crate::{SpiffeIdSet, TrustBundle};
+
+/// Finds our own reason in a failed handshake's error, for logs and failure reasons.
+pub fn peer_error(error: &Error) -> Option<&PeerError> {
+    match error {
+        Error::InvalidCertificate(CertificateError::Other(OtherError(source))) => {
+            source.downcast_ref()
+        }
+        _ => None,
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct MeshVerifier {
+    bundle: TrustBundle,
+    expected: SpiffeIdSet,
+    client: ClientAuth,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl MeshVerifier {
+    pub(super) fn new(bundle: TrustBundle, expected: SpiffeIdSet, client: ClientAuth) -> Self {
+        Self {
+            bundle,
+            expected,
+            client,
+            algorithms: provider().signature_verification_algorithms,
+        }
+    }
+
+    fn check(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        usage: KeyUsage,
+        now: UnixTime,
+    ) -> Result<(), PeerError> {
+        let id = peer::identity(std::slice::from_ref(leaf))?;
+        let trust_domain = id.trust_domain();
+        let Some(anchors) = self.bundle.anchors(&trust_domain) else {
+            return Err(PeerError::UnknownTrustDomain { id, trust_domain });
+        };
+        let parsed = webpki::EndEntityCert::try_from(leaf).map_err(|error| PeerError::Damaged {
+            reason: error.to_string(),
+        })?;
+        parsed
+            .verify_for_usage(
+                self.algorithms.all,
+                anchors,
+                intermediates,
+                now,
+                usage,
+                None,
+                None,
+            )
+            .map_err(|error| PeerError::Untrusted {
+                id: id.clone(),
+                reason: error.to_string(),
+            })?;
+        if !self.expected.is_empty() && !self.expected.contains(&id) {
+            return Err(PeerError::Unexpected {
+                found: id,
+                expected: self.expected.clone(),
+            });
+        }
+        Ok(())
+    }
+}
+
+fn refuse(error: PeerError) -> Error {
+    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(error))))
+}
+
+impl ServerCertVerifier for MeshVerifier {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.check(leaf, intermediates, KeyUsage::server_auth(), now)
+            .map_err(refuse)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, leaf, signature, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, leaf, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+impl ClientCertVerifier for MeshVerifier {
+    fn client_auth_mandatory(&self) -> bool {
+        self.client == ClientAuth::Required
+    }
+
+    // No hints: names of roots would tell strangers who runs the mesh and make clients of
+    // other trust domains withhold their certificate.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.check(leaf, intermediates, KeyUsage::client_auth(), now)
+            .map_err(refuse)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, leaf, signature, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, leaf, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
