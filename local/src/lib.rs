@@ -4,3 +4,6 @@
 
 pub mod api;
 pub mod client;
+pub mod net;
+pub mod sandbox;
+pub mod up;

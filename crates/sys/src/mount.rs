@@ -1,0 +1,1 @@
+//! Mount calls that nix lacks.

@@ -1,0 +1,1 @@
+//! Starting processes in namespaces of their own, with chosen descriptors.

@@ -1,0 +1,1 @@
+//! Traffic that leaves the cluster.

@@ -1,0 +1,1 @@
+//! DNAT of service addresses.

@@ -1,0 +1,7 @@
+//! The hidden commands.
+
+use std::process::ExitCode;
+
+pub(super) fn dispatch() -> Option<ExitCode> {
+    todo!()
+}
