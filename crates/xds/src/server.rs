@@ -1,0 +1,106 @@
+//! The server's side of ADS as state machines: one session per stream.
+//!
+//! A session knows what its client subscribed to, which version of each resource the client
+//! has, and which response is unanswered. It never holds resources: when something may have
+//! to be sent it says which part ([`Scope`]), the caller computes that part and hands it to
+//! [`Session::send`], which answers with the response to write, if any.
+//!
+//! Invariants, kept by [`TypeState`](state::TypeState):
+//! - at most one response per type is unanswered; what comes due meanwhile is merged and
+//!   handed back with the answer;
+//! - a resource is sent again only when its version differs from the last one sent, be that
+//!   one accepted or refused, or when the client asks for it anew;
+//! - a stale nonce neither accepts nor refuses anything.
+//!
+//! Source: xDS protocol, sections "ACK", "resource updates", "incremental xDS".
+
+mod delta;
+mod sotw;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use delta::DeltaSession;
+pub use sotw::SotwSession;
+pub use state::{Nack, Subscription, SyncState, TypeStatus};
+
+use crate::envoy::config::core::v3::Node;
+use crate::google::rpc::Status;
+use crate::resource::{NamedResource, Scope};
+
+/// What a request said of the response before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing: it opens or changes a subscription.
+    None,
+    /// The client applied the response.
+    Ack,
+    /// The client refused the response, or part of it, for this reason.
+    Nack(String),
+    /// It answers a response that is no longer the latest one.
+    Stale,
+}
+
+/// The outcome of one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// The type that it was about.
+    pub type_url: String,
+    /// What it said of the response before it.
+    pub verdict: Verdict,
+    /// What must now be computed and given to [`Session::send`].
+    pub due: Option<Scope>,
+}
+
+/// One stream's session, in either variant of the protocol.
+pub trait Session {
+    /// What the client sends.
+    type Request;
+    /// What the server sends.
+    type Response;
+
+    /// A session for a new stream. `id` goes into nonces, so that an answer to another
+    /// stream's response can't pass for an answer to one of ours.
+    fn new(id: u64) -> Self;
+
+    /// The node in a request: present in the first one, usually absent later.
+    fn node(request: &Self::Request) -> Option<&Node>;
+
+    /// Takes in a request.
+    fn receive(&mut self, request: &Self::Request) -> Received;
+
+    /// Asks to send the part `scope` of a type after a change. Narrowed to what the client
+    /// subscribed to; `None` if that is nothing, or if a response is unanswered (then it comes
+    /// back as [`Received::due`] with the answer).
+    fn begin(&mut self, type_url: &str, scope: Scope) -> Option<Scope>;
+
+    /// The response that brings the client up to date, or `None` if it already is.
+    ///
+    /// `scope`: as [`Session::begin`] or [`Received::due`] gave it. `resources`: everything
+    /// that exists of that part. `version`: the configuration's, for people.
+    fn send(
+        &mut self,
+        type_url: &str,
+        scope: &Scope,
+        resources: &[NamedResource],
+        version: &str,
+    ) -> Option<Self::Response>;
+
+    /// The types that the client asked for so far, in alphabetical order.
+    fn types(&self) -> Vec<String>;
+
+    /// What the client subscribed to, if it ever asked for this type.
+    fn subscription(&self, type_url: &str) -> Option<&Subscription>;
+
+    /// How far the client has come with a type.
+    fn status(&self, type_url: &str) -> TypeStatus;
+}
+
+/// The text of an error detail; a client may leave the message out.
+fn error_text(status: &Status) -> String {
+    if status.message.is_empty() {
+        format!("no reason given (code {})", status.code)
+    } else {
+        status.message.clone()
+    }
+}

@@ -1,0 +1,249 @@
+//! State-of-the-world ADS, server's side.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use xxhash_rust::xxh64::Xxh64;
+
+use super::state::{Subscription, TypeState, TypeStatus};
+use super::{Received, Session, Verdict};
+use crate::envoy::config::core::v3::Node;
+use crate::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
+use crate::resource::{NamedResource, Scope};
+use crate::type_url::{whole_set, wildcard_by_default};
+
+/// The session of one `StreamAggregatedResources` stream. See [`Session`].
+///
+/// Clusters and listeners always go out as a whole set, the other types as the part that
+/// changed. The wire's `version_info` is a hash over the names and versions in a response, so
+/// that a client which reconnects with it and needs nothing new is sent nothing.
+#[derive(Debug)]
+pub struct SotwSession {
+    id: u64,
+    responses: u64,
+    types: BTreeMap<String, SotwType>,
+}
+
+#[derive(Debug, Default)]
+struct SotwType {
+    state: TypeState,
+    /// A wildcard by absence of names, which the first name ends.
+    implicit_wildcard: bool,
+    /// The `version_info` with which the client reconnected, until compared.
+    resumed: Option<String>,
+}
+
+impl Session for SotwSession {
+    type Request = DiscoveryRequest;
+    type Response = DiscoveryResponse;
+
+    fn new(id: u64) -> Self {
+        Self {
+            id,
+            responses: 0,
+            types: BTreeMap::new(),
+        }
+    }
+
+    fn node(request: &DiscoveryRequest) -> Option<&Node> {
+        request.node.as_ref()
+    }
+
+    fn receive(&mut self, request: &DiscoveryRequest) -> Received {
+        let type_url = request.type_url.clone();
+        let kind = self.types.entry(type_url.clone()).or_default();
+        let nonce = &request.response_nonce;
+        if kind.state.untouched() {
+            // Whatever the nonce, no response of ours can be meant: it opens the type.
+            let resumed = (!request.version_info.is_empty()).then(|| request.version_info.clone());
+            kind.resumed = resumed;
+            kind.state.owed = true;
+            let due = subscribe(kind, request).and_then(|scope| kind.state.begin(scope));
+            return Received {
+                type_url,
+                verdict: Verdict::None,
+                due,
+            };
+        }
+        if kind.in_flight_differs(nonce) {
+            return Received {
+                type_url,
+                verdict: Verdict::Stale,
+                due: None,
+            };
+        }
+        let verdict = kind.state.answer(nonce, request.error_detail.as_ref());
+        let verdict = if verdict == Verdict::Stale {
+            Verdict::None
+        } else {
+            verdict
+        };
+        let mut due = subscribe(kind, request).and_then(|scope| kind.state.begin(scope));
+        if let Some(deferred) = kind.state.take_deferred() {
+            match &mut due {
+                Some(scope) => scope.merge(deferred),
+                None => due = Some(deferred),
+            }
+        }
+        Received {
+            type_url,
+            verdict,
+            due,
+        }
+    }
+
+    fn begin(&mut self, type_url: &str, scope: Scope) -> Option<Scope> {
+        // A whole-set type can't be sent in parts.
+        let scope = if whole_set(type_url) {
+            Scope::All
+        } else {
+            scope
+        };
+        self.types.get_mut(type_url)?.state.begin(scope)
+    }
+
+    fn send(
+        &mut self,
+        type_url: &str,
+        scope: &Scope,
+        resources: &[NamedResource],
+        version: &str,
+    ) -> Option<DiscoveryResponse> {
+        let kind = self.types.get_mut(type_url)?;
+        let covered: Vec<&NamedResource> = resources
+            .iter()
+            .filter(|one| scope.contains(&one.name) && kind.state.subscription.covers(&one.name))
+            .collect();
+        if let Some(resumed) = kind.resumed.take()
+            && resumed == set_version(&covered)
+        {
+            for resource in &covered {
+                kind.state
+                    .known
+                    .insert(resource.name.clone(), resource.version.clone());
+            }
+            kind.state.forced.clear();
+            kind.state.up_to_date(version);
+            return None;
+        }
+        let whole = whole_set(type_url);
+        let difference = kind.state.difference(scope, resources);
+        // Absence can be told only by a whole set without it.
+        let news = !difference.changed.is_empty() || (whole && !difference.removed.is_empty());
+        if !news && !(whole && kind.state.owed) {
+            kind.state.up_to_date(version);
+            return None;
+        }
+        self.responses += 1;
+        let nonce = format!("{:x}-{}", self.id, self.responses);
+        let carried = if whole {
+            covered
+        } else {
+            difference.changed.clone()
+        };
+        kind.state.sent(scope, &difference, nonce.clone(), version);
+        Some(DiscoveryResponse {
+            version_info: set_version(&carried),
+            type_url: type_url.to_owned(),
+            nonce,
+            resources: carried
+                .into_iter()
+                .map(|resource| resource.body.clone())
+                .collect(),
+            ..DiscoveryResponse::default()
+        })
+    }
+
+    fn types(&self) -> Vec<String> {
+        self.types.keys().cloned().collect()
+    }
+
+    fn subscription(&self, type_url: &str) -> Option<&Subscription> {
+        self.types
+            .get(type_url)
+            .map(|kind| &kind.state.subscription)
+    }
+
+    fn status(&self, type_url: &str) -> TypeStatus {
+        self.types
+            .get(type_url)
+            .map(|kind| kind.state.status())
+            .unwrap_or_default()
+    }
+}
+
+impl SotwType {
+    /// Whether a request bears a nonce other than the unanswered response's: it was sent
+    /// before that response arrived, and another one will follow.
+    fn in_flight_differs(&self, nonce: &str) -> bool {
+        self.state.awaits_answer() && !self.state.answers_latest(nonce)
+    }
+}
+
+/// Takes over the request's names, which are the whole subscription; says what is new in it.
+fn subscribe(kind: &mut SotwType, request: &DiscoveryRequest) -> Option<Scope> {
+    let names: BTreeSet<String> = request
+        .resource_names
+        .iter()
+        .filter(|name| *name != "*")
+        .cloned()
+        .collect();
+    let explicit = request.resource_names.iter().any(|name| name == "*");
+    let never_named = kind.state.untouched() || kind.implicit_wildcard;
+    let implicit =
+        request.resource_names.is_empty() && never_named && wildcard_by_default(&request.type_url);
+    let opened = kind.state.untouched();
+    let before = std::mem::replace(
+        &mut kind.state.subscription,
+        Subscription {
+            wildcard: explicit || implicit,
+            names,
+        },
+    );
+    kind.implicit_wildcard = implicit;
+
+    let TypeState {
+        subscription: now,
+        known,
+        forced,
+        ..
+    } = &mut kind.state;
+    known.retain(|name, _| now.covers(name));
+    forced.retain(|name| now.covers(name));
+    let added: BTreeSet<String> = now.names.difference(&before.names).cloned().collect();
+    forced.extend(
+        added
+            .iter()
+            .filter(|name| !known.contains_key(*name))
+            .cloned(),
+    );
+    if opened || (now.wildcard && !before.wildcard) {
+        return Some(Scope::All);
+    }
+    if added.is_empty() {
+        return None;
+    }
+    // A whole set must be whole even when one name was added.
+    Some(if whole_set(&request.type_url) {
+        Scope::All
+    } else {
+        Scope::Only(added)
+    })
+}
+
+/// A version for a set of resources: equal when names and versions are.
+fn set_version(resources: &[&NamedResource]) -> String {
+    let mut sorted: Vec<_> = resources
+        .iter()
+        .map(|one| (&one.name, &one.version))
+        .collect();
+    sorted.sort_unstable();
+    let mut hash = Xxh64::new(0);
+    for (name, version) in sorted {
+        // Lengths keep ("a", "bc") and ("ab", "c") apart.
+        for part in [name, version] {
+            hash.update(&(part.len() as u64).to_le_bytes());
+            hash.update(part.as_bytes());
+        }
+    }
+    format!("{:016x}", hash.digest())
+}
