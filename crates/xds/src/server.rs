@@ -24,6 +24,8 @@ pub use delta::DeltaSession;
 pub use sotw::SotwSession;
 pub use state::{Nack, Subscription, SyncState, TypeStatus};
 
+use std::collections::BTreeSet;
+
 use crate::envoy::config::core::v3::Node;
 use crate::google::rpc::Status;
 use crate::resource::{NamedResource, Scope};
@@ -85,6 +87,13 @@ pub trait Session {
         resources: &[NamedResource],
         version: &str,
     ) -> Option<Self::Response>;
+
+    /// Makes these names go out again although unchanged, as far as subscribed to, and asks
+    /// to send them as [`Session::begin`] does.
+    ///
+    /// A client that replaces a cluster may wait for its endpoints before it uses it, even if
+    /// these are as before (xDS protocol, "resource warming").
+    fn renew(&mut self, type_url: &str, names: BTreeSet<String>) -> Option<Scope>;
 
     /// The types that the client asked for so far, in alphabetical order.
     fn types(&self) -> Vec<String>;

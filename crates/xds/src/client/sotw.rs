@@ -27,7 +27,11 @@ struct SotwType {
     applied: BTreeMap<String, String>,
     /// The version of the last response that was applied in full.
     accepted: String,
-    /// The nonce of the last response on this stream.
+    /// Whether [`accepted`](Self::accepted) describes exactly what is applied, so that a new
+    /// stream may resume from it. Not so after a partial refusal, or once a name was added.
+    resumable: bool,
+    /// The nonce of the last response answered on this stream. Not of the last one received:
+    /// a change of subscription meanwhile would pass for its ACK.
     nonce: String,
 }
 
@@ -62,6 +66,9 @@ impl SotwClient {
         if !kind.wildcard {
             kind.applied.retain(|name, _| names.contains(name));
         }
+        if !names.is_subset(&kind.names) {
+            kind.resumable = false;
+        }
         kind.names = names;
         Some(kind.request(type_url))
     }
@@ -72,6 +79,9 @@ impl SotwClient {
         let mut requests = Vec::new();
         for (type_url, kind) in &mut self.types {
             kind.nonce.clear();
+            if !kind.resumable {
+                kind.accepted.clear();
+            }
             if kind.wildcard || !kind.names.is_empty() {
                 requests.push(kind.request(type_url));
             }
@@ -87,15 +97,14 @@ impl SotwClient {
     ///
     /// # Errors
     /// See [`ProtocolError`].
-    pub fn receive(&mut self, response: DiscoveryResponse) -> Result<Update, ProtocolError> {
+    pub fn receive(&self, response: DiscoveryResponse) -> Result<Update, ProtocolError> {
         let type_url = response.type_url;
-        let Some(kind) = self.types.get_mut(&type_url) else {
+        let Some(kind) = self.types.get(&type_url) else {
             return Err(ProtocolError::Unsolicited { type_url });
         };
         if response.nonce.is_empty() {
             return Err(ProtocolError::NoNonce { type_url });
         }
-        kind.nonce.clone_from(&response.nonce);
         let mut present = BTreeSet::new();
         let mut changed = Vec::new();
         for (index, body) in response.resources.into_iter().enumerate() {
@@ -139,11 +148,12 @@ impl SotwClient {
                     .insert(resource.name.clone(), resource.version.clone());
             }
         }
-        if rejected.is_empty() {
+        kind.resumable = rejected.is_empty();
+        if kind.resumable {
             kind.accepted.clone_from(&update.version);
         }
+        kind.nonce.clone_from(&update.nonce);
         let mut request = kind.request(&update.type_url);
-        request.response_nonce.clone_from(&update.nonce);
         request.error_detail = error_detail(rejected);
         request
     }

@@ -1,6 +1,6 @@
 //! Incremental ADS, server's side.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::state::{Subscription, TypeState, TypeStatus};
 use super::{Received, Session};
@@ -90,6 +90,10 @@ impl Session for DeltaSession {
             removed_resources: difference.removed,
             ..DeltaDiscoveryResponse::default()
         })
+    }
+
+    fn renew(&mut self, type_url: &str, names: BTreeSet<String>) -> Option<Scope> {
+        self.types.get_mut(type_url)?.renew(names)
     }
 
     fn types(&self) -> Vec<String> {

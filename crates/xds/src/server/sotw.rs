@@ -153,6 +153,10 @@ impl Session for SotwSession {
         })
     }
 
+    fn renew(&mut self, type_url: &str, names: BTreeSet<String>) -> Option<Scope> {
+        self.types.get_mut(type_url)?.state.renew(names)
+    }
+
     fn types(&self) -> Vec<String> {
         self.types.keys().cloned().collect()
     }

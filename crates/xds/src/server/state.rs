@@ -143,6 +143,20 @@ impl TypeState {
         self.narrow(scope)
     }
 
+    /// See [`Session::renew`](super::Session::renew).
+    pub(super) fn renew(&mut self, names: BTreeSet<String>) -> Option<Scope> {
+        let names: BTreeSet<String> = names
+            .into_iter()
+            .filter(|name| self.known.contains_key(name))
+            .collect();
+        self.forced.extend(names.iter().cloned());
+        if names.is_empty() {
+            None
+        } else {
+            self.begin(Scope::Only(names))
+        }
+    }
+
     /// What was put off while a response was unanswered.
     pub(super) fn take_deferred(&mut self) -> Option<Scope> {
         if self.in_flight.is_some() {
