@@ -1,0 +1,341 @@
+//! Trace headers: W3C `traceparent` and B3 (single and multiple), and `x-request-id`.
+//!
+//! A proxy reads the incoming [`Context`], makes a [`Context::child`] for its own span and
+//! writes the headers of the formats that it found; `tracestate` and other headers stay as
+//! they are.
+
+use std::fmt;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use rand::Rng;
+
+/// `traceparent`.
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// `b3`.
+pub const B3: HeaderName = HeaderName::from_static("b3");
+/// `x-b3-traceid`.
+pub const B3_TRACE_ID: HeaderName = HeaderName::from_static("x-b3-traceid");
+/// `x-b3-spanid`.
+pub const B3_SPAN_ID: HeaderName = HeaderName::from_static("x-b3-spanid");
+/// `x-b3-parentspanid`.
+pub const B3_PARENT_SPAN_ID: HeaderName = HeaderName::from_static("x-b3-parentspanid");
+/// `x-b3-sampled`.
+pub const B3_SAMPLED: HeaderName = HeaderName::from_static("x-b3-sampled");
+/// `x-b3-flags`.
+pub const B3_FLAGS: HeaderName = HeaderName::from_static("x-b3-flags");
+/// `x-request-id`.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Whether the trace is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sampling {
+    /// Recorded.
+    Accept,
+    /// Not recorded.
+    Deny,
+    /// Recorded whatever a sampler says (B3 `x-b3-flags: 1`).
+    Debug,
+    /// Nobody has decided yet.
+    Defer,
+}
+
+impl Sampling {
+    /// Whether spans are to be recorded.
+    pub fn is_sampled(self) -> bool {
+        matches!(self, Self::Accept | Self::Debug)
+    }
+}
+
+/// Header formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Formats {
+    /// W3C `traceparent`.
+    pub w3c: bool,
+    /// The single header `b3`.
+    pub b3_single: bool,
+    /// The headers `x-b3-*`.
+    pub b3_multi: bool,
+}
+
+impl Formats {
+    /// What a trace that starts here is written as: W3C and B3 multiple, so that both
+    /// kinds of application find their parent.
+    pub const NEW_TRACE: Self = Self {
+        w3c: true,
+        b3_single: false,
+        b3_multi: true,
+    };
+
+    fn any(self) -> bool {
+        self.w3c || self.b3_single || self.b3_multi
+    }
+}
+
+/// A position in a trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Context {
+    /// 128 bits, never zero.
+    pub trace_id: u128,
+    /// 64 bits, never zero.
+    pub span_id: u64,
+    /// The span above, where known.
+    pub parent_span_id: Option<u64>,
+    /// Whether the trace is recorded.
+    pub sampling: Sampling,
+    /// Formats that carried it.
+    pub formats: Formats,
+}
+
+impl Context {
+    /// Reads the context of a request. Where several formats are present, W3C wins over B3 single
+    /// over B3 multiple, and all of them are remembered. `None` without a valid one.
+    pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
+        let w3c = text(headers, &TRACEPARENT).and_then(parse_traceparent);
+        let b3_single = text(headers, &B3).and_then(parse_b3_single);
+        let b3_multi = parse_b3_multi(headers);
+        let formats = Formats {
+            w3c: w3c.is_some(),
+            b3_single: b3_single.is_some(),
+            b3_multi: b3_multi.is_some(),
+        };
+        let mut found = w3c.or(b3_single).or(b3_multi)?;
+        found.formats = formats;
+        Some(found)
+    }
+
+    /// A new trace with its root span.
+    pub fn root(rng: &mut impl Rng, sampling: Sampling) -> Self {
+        let trace_id = u128::from(nonzero(rng)) << 64 | u128::from(rng.next_u64());
+        Self {
+            trace_id,
+            span_id: nonzero(rng),
+            parent_span_id: None,
+            sampling,
+            formats: Formats::NEW_TRACE,
+        }
+    }
+
+    /// A new span below this one.
+    #[must_use]
+    pub fn child(&self, rng: &mut impl Rng) -> Self {
+        Self {
+            span_id: nonzero(rng),
+            parent_span_id: Some(self.span_id),
+            ..*self
+        }
+    }
+
+    /// Writes the headers of [`Context::formats`], replacing older ones.
+    pub fn write(&self, headers: &mut HeaderMap) {
+        let formats = if self.formats.any() {
+            self.formats
+        } else {
+            Formats::NEW_TRACE
+        };
+        if formats.w3c {
+            let sampled = u8::from(self.sampling.is_sampled());
+            set(
+                headers,
+                TRACEPARENT,
+                format_args!(
+                    "00-{:032x}-{:016x}-{sampled:02x}",
+                    self.trace_id, self.span_id
+                ),
+            );
+        }
+        if formats.b3_single {
+            let flag = match self.sampling {
+                Sampling::Accept => "-1",
+                Sampling::Deny => "-0",
+                Sampling::Debug => "-d",
+                Sampling::Defer => "",
+            };
+            let parent = match self.parent_span_id {
+                Some(parent) if !flag.is_empty() => format!("-{parent:016x}"),
+                _ => String::new(),
+            };
+            set(
+                headers,
+                B3,
+                format_args!("{:032x}-{:016x}{flag}{parent}", self.trace_id, self.span_id),
+            );
+        }
+        if formats.b3_multi {
+            self.write_b3_multi(headers);
+        }
+    }
+
+    fn write_b3_multi(&self, headers: &mut HeaderMap) {
+        set(headers, B3_TRACE_ID, format_args!("{:032x}", self.trace_id));
+        set(headers, B3_SPAN_ID, format_args!("{:016x}", self.span_id));
+        match self.parent_span_id {
+            Some(parent) => set(headers, B3_PARENT_SPAN_ID, format_args!("{parent:016x}")),
+            None => {
+                headers.remove(B3_PARENT_SPAN_ID);
+            }
+        }
+        match self.sampling {
+            Sampling::Accept => set(headers, B3_SAMPLED, format_args!("1")),
+            Sampling::Deny => set(headers, B3_SAMPLED, format_args!("0")),
+            Sampling::Debug => set(headers, B3_FLAGS, format_args!("1")),
+            Sampling::Defer => {}
+        }
+    }
+}
+
+/// Decides which new traces are recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sampler {
+    /// Out of 10,000: Istio's finest step is 0.01 %.
+    ten_thousandths: u16,
+}
+
+impl Sampler {
+    /// A sampler for `percent`, clamped to 0..=100, in steps of 0.01.
+    pub fn percent(percent: f64) -> Self {
+        let clamped = if percent.is_finite() {
+            percent.clamp(0.0, 100.0)
+        } else {
+            0.0
+        };
+        // At most 10,000, which fits.
+        Self {
+            ten_thousandths: (clamped * 100.0).round() as u16,
+        }
+    }
+
+    /// Decides one trace.
+    pub fn sample(self, rng: &mut impl Rng) -> Sampling {
+        // The bias of the remainder is below 2^-50.
+        let draw = rng.next_u64() % 10_000;
+        if draw < u64::from(self.ten_thousandths) {
+            Sampling::Accept
+        } else {
+            Sampling::Deny
+        }
+    }
+}
+
+/// A new `x-request-id`: a random UUID (version 4).
+pub fn new_request_id(rng: &mut impl Rng) -> HeaderValue {
+    let bits = u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64());
+    let bits = bits & !(0xf << 76) | 0x4 << 76;
+    let bits = bits & !(0x3 << 62) | 0x2 << 62;
+    let text = format!(
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        bits >> 96,
+        bits >> 80 & 0xffff,
+        bits >> 64 & 0xffff,
+        bits >> 48 & 0xffff,
+        bits & 0xffff_ffff_ffff
+    );
+    HeaderValue::try_from(text).expect("hexadecimal digits and dashes are a header value")
+}
+
+fn nonzero(rng: &mut impl Rng) -> u64 {
+    rng.next_u64().max(1)
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, value: fmt::Arguments<'_>) {
+    let value = HeaderValue::try_from(value.to_string())
+        .expect("hexadecimal digits and dashes are a header value");
+    headers.insert(name, value);
+}
+
+/// `version-traceid-parentid-flags`, lower-case hexadecimal. Source: W3C Trace Context 3.2.
+fn parse_traceparent(value: &str) -> Option<Context> {
+    let mut fields = value.trim().split('-');
+    let version = lower_hex(fields.next()?, 2)?;
+    let trace_id = lower_hex(fields.next()?, 32)?;
+    let span_id = lower_hex(fields.next()?, 16)?;
+    let flags = lower_hex(fields.next()?, 2)?;
+    // Version 255 is forbidden; version 0 has exactly four fields, later ones may have more.
+    if version == 0xff || (version == 0 && fields.next().is_some()) {
+        return None;
+    }
+    let sampling = if flags & 1 == 1 {
+        Sampling::Accept
+    } else {
+        Sampling::Deny
+    };
+    context(trace_id, u64::try_from(span_id).ok()?, None, sampling)
+}
+
+/// `traceid-spanid[-sampling[-parentspanid]]`. Source: openzipkin/b3-propagation.
+fn parse_b3_single(value: &str) -> Option<Context> {
+    let mut fields = value.trim().split('-');
+    let trace_id = trace_id(fields.next()?)?;
+    let span_id = hex(fields.next()?, 16)?;
+    let sampling = match fields.next() {
+        None => Sampling::Defer,
+        Some("1") => Sampling::Accept,
+        Some("0") => Sampling::Deny,
+        Some("d") => Sampling::Debug,
+        Some(_) => return None,
+    };
+    let parent = match fields.next() {
+        None => None,
+        Some(parent) => Some(u64::try_from(hex(parent, 16)?).ok()?),
+    };
+    context(trace_id, u64::try_from(span_id).ok()?, parent, sampling)
+}
+
+fn parse_b3_multi(headers: &HeaderMap) -> Option<Context> {
+    let trace_id = trace_id(text(headers, &B3_TRACE_ID)?)?;
+    let span_id = hex(text(headers, &B3_SPAN_ID)?, 16)?;
+    let parent = text(headers, &B3_PARENT_SPAN_ID).and_then(|parent| hex(parent, 16));
+    let sampling = match (text(headers, &B3_FLAGS), text(headers, &B3_SAMPLED)) {
+        (Some("1"), _) => Sampling::Debug,
+        (_, Some("1" | "true")) => Sampling::Accept,
+        (_, Some("0" | "false")) => Sampling::Deny,
+        _ => Sampling::Defer,
+    };
+    let parent = parent.and_then(|parent| u64::try_from(parent).ok());
+    context(trace_id, u64::try_from(span_id).ok()?, parent, sampling)
+}
+
+fn context(
+    trace_id: u128,
+    span_id: u64,
+    parent_span_id: Option<u64>,
+    sampling: Sampling,
+) -> Option<Context> {
+    let valid = trace_id != 0 && span_id != 0;
+    valid.then_some(Context {
+        trace_id,
+        span_id,
+        parent_span_id,
+        sampling,
+        formats: Formats::default(),
+    })
+}
+
+fn trace_id(text: &str) -> Option<u128> {
+    if text.len() == 16 {
+        hex(text, 16)
+    } else {
+        hex(text, 32)
+    }
+}
+
+fn lower_hex(text: &str, digits: usize) -> Option<u128> {
+    if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return None;
+    }
+    hex(text, digits)
+}
+
+fn hex(text: &str, digits: usize) -> Option<u128> {
+    // from_str_radix alone would accept a sign.
+    if text.len() != digits || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    u128::from_str_radix(text, 16).ok()
+}
+
+#[cfg(test)]
+mod tests;
