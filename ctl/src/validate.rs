@@ -1,0 +1,75 @@
+//! `meshctl validate`: the same decoding and validation as the control plane's, on files.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use mesh_config::decode::{self, Decoded};
+
+use crate::output;
+
+/// Options of `validate`.
+#[derive(Args)]
+pub(crate) struct Validate {
+    /// Files or directories of YAML or JSON; `-` for standard input.
+    #[arg(short = 'f', long = "filename", required = true, value_name = "FILE")]
+    filenames: Vec<PathBuf>,
+}
+
+/// Prints a line per wrong object. Exit code 1 when there was one.
+pub(crate) fn run(options: &Validate) -> anyhow::Result<ExitCode> {
+    let mut checked = 0;
+    let mut problems = Vec::new();
+    for path in files(&options.filenames)? {
+        let source = path.display().to_string();
+        for document in decode::documents(&read(&path)?, &source) {
+            checked += 1;
+            match document {
+                Ok(Decoded::Mesh(resource)) => {
+                    let found = mesh_config::validate::validate(&resource);
+                    problems.extend(found.into_iter().map(|problem| format!("{source}: {problem}")));
+                }
+                Ok(Decoded::Other(_)) => {}
+                Err(error) => problems.push(error.to_string()),
+            }
+        }
+    }
+    if problems.is_empty() {
+        output::line(&format!("{checked} objects are valid"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    output::line(&problems.join("\n"))?;
+    output::line(&format!("{checked} objects, {} problems", problems.len()))?;
+    Ok(ExitCode::FAILURE)
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    if path == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).context("read standard input")?;
+        return Ok(text);
+    }
+    std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))
+}
+
+/// The files named, and those directly in the directories named, as kubectl takes them.
+fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let entries = std::fs::read_dir(path).with_context(|| format!("read {}", path.display()))?;
+        let mut inside: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        inside.retain(|file| {
+            file.is_file() && file.extension().is_some_and(|ext| ["yaml", "yml", "json"].iter().any(|e| ext == *e))
+        });
+        ensure!(!inside.is_empty(), "no .yaml, .yml or .json file in {}", path.display());
+        inside.sort();
+        files.extend(inside);
+    }
+    Ok(files)
+}

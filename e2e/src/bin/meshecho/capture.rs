@@ -1,0 +1,48 @@
+//! A packet capture of the network namespace that it runs in.
+
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Args;
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, setsockopt, socket,
+    sockopt::ReceiveTimeout,
+};
+use nix::sys::time::TimeVal;
+
+/// How long one read waits: bounds by how much the capture overruns its time.
+const READ_WAIT: TimeVal = TimeVal::new(0, 100_000);
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// How long to record.
+    #[arg(long, default_value_t = 3)]
+    seconds: u64,
+}
+
+/// Writes the bytes of every packet to standard output, whole frames one after the other.
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    let packets = socket(
+        AddressFamily::Packet,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        SockProtocol::EthAll,
+    )
+    .context("open a packet socket (it takes CAP_NET_RAW)")?;
+    setsockopt(&packets, ReceiveTimeout, &READ_WAIT)?;
+    let until = Instant::now() + Duration::from_secs(options.seconds);
+    let mut frame = vec![0; 65_536];
+    let mut out = std::io::stdout().lock();
+    writeln!(std::io::stderr(), "capturing")?;
+    while Instant::now() < until {
+        match recv(packets.as_raw_fd(), &mut frame, MsgFlags::empty()) {
+            Ok(length) => out.write_all(&frame[..length])?,
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Err(error) => return Err(error).context("read a packet"),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! What a suite needs of a place where the mesh runs.
+
+pub mod local;
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use serde_json::Value;
+
+/// A pod, as far as suites care.
+#[derive(Debug, Clone)]
+pub struct Pod {
+    /// Name.
+    pub name: String,
+    /// Namespace.
+    pub namespace: String,
+    /// IP address; empty while it has none.
+    pub ip: String,
+    /// All its containers are ready.
+    pub ready: bool,
+}
+
+/// What a command in a container printed, and how it ended.
+#[derive(Debug, Clone)]
+pub struct Ran {
+    /// Exit code.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+/// A running mesh with Bookinfo in the namespace `default`.
+pub trait Platform: Send + Sync {
+    /// Where the ingress gateway's HTTP port is reached from outside.
+    fn ingress(&self) -> SocketAddr;
+
+    /// Applies manifests from text.
+    ///
+    /// # Errors
+    /// With what the platform said.
+    fn apply_text(&self, yaml: &str) -> anyhow::Result<()>;
+
+    /// Applies a manifest file.
+    ///
+    /// # Errors
+    /// With what the platform said.
+    fn apply(&self, file: &Path) -> anyhow::Result<()>;
+
+    /// Deletes the objects that a text names.
+    ///
+    /// # Errors
+    /// With what the platform said.
+    fn delete_text(&self, yaml: &str) -> anyhow::Result<()>;
+
+    /// Deletes the objects that a file names.
+    ///
+    /// # Errors
+    /// With what the platform said.
+    fn delete(&self, file: &Path) -> anyhow::Result<()>;
+
+    /// The pods with the label `app=APP`.
+    ///
+    /// # Errors
+    /// When the platform doesn't answer.
+    fn pods(&self, namespace: &str, app: &str) -> anyhow::Result<Vec<Pod>>;
+
+    /// Runs a command in a pod's first container (or the named one).
+    ///
+    /// # Errors
+    /// When it could not be started.
+    fn exec(&self, pod: &Pod, container: Option<&str>, command: &[&str]) -> anyhow::Result<Ran>;
+
+    /// A container's log so far.
+    ///
+    /// # Errors
+    /// When there is none.
+    fn logs(&self, pod: &Pod, container: &str) -> anyhow::Result<String>;
+
+    /// Replaces a Deployment's pods, and waits until it is done.
+    ///
+    /// # Errors
+    /// When it isn't within two minutes.
+    fn rollout_restart(&self, namespace: &str, deployment: &str) -> anyhow::Result<()>;
+
+    /// Sets a Deployment's replicas, and waits until it has them.
+    ///
+    /// # Errors
+    /// When it hasn't within two minutes.
+    fn scale(&self, namespace: &str, deployment: &str, replicas: usize) -> anyhow::Result<()>;
+
+    /// Kills a pod's processes without notice.
+    ///
+    /// # Errors
+    /// When it can't.
+    fn kill(&self, pod: &Pod) -> anyhow::Result<()>;
+
+    /// `meshctl proxy-config WHAT POD -o json`.
+    ///
+    /// # Errors
+    /// When the proxy doesn't answer.
+    fn proxy_config(&self, what: &str, pod: &Pod) -> anyhow::Result<Value>;
+
+    /// `meshctl proxy-status -o json`.
+    ///
+    /// # Errors
+    /// When the control plane doesn't answer.
+    fn proxy_status(&self) -> anyhow::Result<Value>;
+
+    /// The test program `meshecho`'s path inside containers.
+    fn meshecho(&self) -> String;
+}

@@ -1,0 +1,120 @@
+//! The suites, by what they are about. Each test leaves the mesh as it found it.
+
+pub mod authorization;
+pub mod bad_input;
+pub mod bookinfo;
+pub mod diagnostics;
+pub mod echo;
+pub mod egress;
+pub mod mtls;
+pub mod protocols;
+pub mod resilience;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::platform::Platform;
+
+/// How soon a change of configuration must have reached every proxy.
+pub const LIVE_WITHIN: Duration = Duration::from_secs(2);
+
+/// What every test gets.
+pub struct Mesh {
+    /// Where the mesh runs.
+    pub platform: Arc<dyn Platform>,
+    /// The directory `samples/`.
+    pub samples: PathBuf,
+    /// How long outages and rotations are watched: the full times, or shorter ones.
+    pub pace: Pace,
+}
+
+/// How long the slow tests watch.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// How long the control plane stays away.
+    pub outage: Duration,
+    /// How long traffic is watched while certificates rotate.
+    pub rotation: Duration,
+    /// How many requests the rollout test sends.
+    pub rollout_requests: u64,
+}
+
+impl Pace {
+    /// For every run: about two minutes in all.
+    #[must_use]
+    pub fn short() -> Self {
+        Self {
+            outage: Duration::from_secs(10),
+            rotation: Duration::from_secs(75),
+            rollout_requests: 2_000,
+        }
+    }
+
+    /// For a release (`MESH_E2E_FULL=1`): about ten minutes.
+    #[must_use]
+    pub fn full() -> Self {
+        Self {
+            outage: Duration::from_secs(60),
+            rotation: Duration::from_secs(300),
+            rollout_requests: 5_000,
+        }
+    }
+}
+
+impl Mesh {
+    /// A file of `samples/bookinfo/networking`.
+    #[must_use]
+    pub fn networking(&self, file: &str) -> PathBuf {
+        self.samples.join("bookinfo/networking").join(file)
+    }
+
+    /// Applies `file` while `test` runs, and deletes its objects after it, whatever came of it.
+    ///
+    /// # Errors
+    /// The test's own, or that of applying or deleting.
+    pub fn with_file(
+        &self,
+        file: &Path,
+        test: impl FnOnce() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        self.platform.apply(file)?;
+        let result = test();
+        self.platform.delete(file)?;
+        result
+    }
+
+    /// [`Mesh::with_file`] for manifests in text.
+    ///
+    /// # Errors
+    /// As [`Mesh::with_file`].
+    pub fn with_text(
+        &self,
+        yaml: &str,
+        test: impl FnOnce() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        self.platform.apply_text(yaml)?;
+        let result = test();
+        self.platform.delete_text(yaml)?;
+        result
+    }
+}
+
+/// A test: its name and what it does.
+pub type Test = (&'static str, fn(&Mesh) -> anyhow::Result<()>);
+
+/// Every test, in the order in which they run; the slow ones come last.
+#[must_use]
+pub fn all() -> Vec<Test> {
+    [
+        bookinfo::TESTS,
+        diagnostics::TESTS,
+        protocols::TESTS,
+        mtls::TESTS,
+        authorization::TESTS,
+        egress::TESTS,
+        bad_input::TESTS,
+        resilience::TESTS,
+    ]
+    .concat()
+}
