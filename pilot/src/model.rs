@@ -11,21 +11,17 @@
 pub mod endpoint;
 pub mod export;
 pub mod locality;
-pub mod protocol;
 pub mod service;
+pub mod service_entry;
 pub mod workload;
 
 pub use endpoint::{Address, Endpoint, Health};
 pub use export::ExportTo;
 pub use locality::Locality;
-pub use protocol::Protocol;
 pub use service::{Registry, Resolution, Service, ServicePort, TargetPort, Vip};
 pub use workload::{TlsMode, Workload};
 
-use std::collections::BTreeMap;
-
-/// Labels of an object, sorted.
-pub type Labels = BTreeMap<String, String>;
+pub use mesh_config::{Labels, Protocol};
 
 /// Whether every label of `selector` is among `labels` with the same value.
 ///

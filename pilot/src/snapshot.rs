@@ -3,29 +3,90 @@
 //! A snapshot is built by [`Snapshot::build`] from the store's objects ([`Inputs`]) and never
 //! changes; readers share it behind an `Arc`. What is wrong with the configuration as a whole is
 //! collected as [`Problem`]s: the good part of it is served.
+//!
+//! - [`registry`](Registry): services, workloads and endpoints.
+//! - [`rules`](Rules): VirtualServices, DestinationRules, Gateways, Sidecars and policies.
+//! - [`Scope`]: what the proxies of one namespace (and Sidecar) see of both; shared by them.
 
 mod change;
+mod destination_rules;
+mod gateways;
 mod inputs;
 mod problem;
+mod problems;
+mod registry;
+mod rules;
+mod scope;
+mod virtual_services;
 
 pub use change::Change;
+pub use destination_rules::{DestinationRules, MergedRule};
+pub use gateways::{GatewayServer, MergedGateway, ServerGroup};
 pub use inputs::{Inputs, Item};
 pub use problem::Problem;
+pub use registry::{Registry, ServiceTarget};
+pub use rules::Rules;
+pub use scope::{Egress, Scope};
+pub use virtual_services::RouteRule;
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use k8s_openapi::api::core::v1::Secret;
+use mesh_config::MeshConfig;
+use parking_lot::Mutex;
+
+use crate::translate::Proxy;
+
+/// DNS suffix of the cluster's services.
+pub const DOMAIN: &str = "cluster.local";
 
 /// The configuration and endpoints at one moment.
 #[derive(Debug)]
 pub struct Snapshot {
+    /// Mesh-wide settings, Istio's defaults where nothing is set.
+    pub mesh: Arc<MeshConfig>,
+    /// Services, workloads and endpoints.
+    pub registry: Registry,
+    /// Routing rules and policies.
+    pub rules: Rules,
+    /// TLS secrets by namespace and name.
+    pub secrets: HashMap<(String, String), Arc<Secret>>,
     inputs: Inputs,
     problems: Vec<Problem>,
+    /// Scopes computed so far. A cache: equal keys give equal scopes.
+    scopes: Mutex<HashMap<scope::Key, Arc<Scope>>>,
 }
 
 impl Snapshot {
     /// Builds every index. Never fails: objects that cannot be used become [`Problem`]s.
     pub fn build(inputs: Inputs) -> Self {
-        Self {
+        let mesh = inputs.mesh.clone().unwrap_or_default();
+        let mut problems = Vec::new();
+        let registry = Registry::build(&inputs, &mesh, &mut problems);
+        let rules = Rules::build(&inputs, &mesh, &mut problems);
+        let secrets = inputs
+            .secrets
+            .iter()
+            .filter_map(|secret| {
+                let meta = &secret.metadata;
+                Some(((meta.namespace.clone()?, meta.name.clone()?), secret.clone()))
+            })
+            .collect();
+        let mut snapshot = Self {
+            mesh,
+            registry,
+            rules,
+            secrets,
             inputs,
             problems: Vec::new(),
-        }
+            scopes: Mutex::default(),
+        };
+        problems::find(&snapshot, &mut problems);
+        problems.sort();
+        problems.dedup();
+        snapshot.problems = problems;
+        snapshot
     }
 
     /// What is wrong with the configuration, sorted by object.
@@ -38,12 +99,23 @@ impl Snapshot {
         &self.inputs
     }
 
+    /// What `proxy` sees of the mesh; shared by all proxies with the same namespace, kind and
+    /// Sidecar.
+    pub fn scope(&self, proxy: &Proxy) -> Arc<Scope> {
+        let key = scope::Key::of(self, proxy);
+        if let Some(scope) = self.scopes.lock().get(&key) {
+            return scope.clone();
+        }
+        // Built outside the lock: two threads may build the same scope once; they are equal.
+        let scope = Arc::new(Scope::build(self, &key));
+        self.scopes.lock().entry(key).or_insert(scope).clone()
+    }
+
     /// What differs from `before`, the snapshot that proxies have last been served from.
     pub fn change_since(&self, before: &Self) -> Change {
-        let _ = before;
-        Change {
-            config: true,
-            ..Change::default()
-        }
+        Change::between(before, self)
     }
 }
+
+#[cfg(test)]
+mod tests;

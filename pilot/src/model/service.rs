@@ -243,13 +243,14 @@ fn ports(spec: &core::ServiceSpec) -> Result<Vec<ServicePort>, ServiceError> {
                 index,
                 value: port.port,
             })?;
-        let protocol = Protocol::of_port(
+        let transport = port.protocol.as_deref().unwrap_or("TCP");
+        let protocol = Protocol::of_service_port(
             number,
-            port.name.as_deref(),
-            port.protocol.as_deref(),
+            port.name.as_deref().unwrap_or_default(),
             port.app_protocol.as_deref(),
+            transport,
         );
-        if protocol == Protocol::Udp {
+        if protocol == Protocol::Udp || transport != "TCP" {
             continue;
         }
         out.push(ServicePort {

@@ -1,9 +1,6 @@
 use super::*;
 
 #[test]
-fn declared_protocol_beats_the_port_name() {
-    assert_eq!(
-        Protocol::of_port(80, Some("tcp-a"), None, Some("http2")),
-        Protocol::Http2
-    );
+fn an_empty_selector_selects_everything() {
+    assert!(selects(&Labels::new(), &Labels::new()));
 }

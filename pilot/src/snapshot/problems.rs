@@ -1,0 +1,188 @@
+//! References that lead nowhere and rules that contradict each other.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use mesh_config::{
+    HostPattern, ObjectMeta,
+    virtual_service::{Destination, GatewayRef, HttpAction},
+};
+
+use super::{DOMAIN, MergedGateway, Problem, RouteRule, Snapshot, destination_rules::covers};
+
+/// Collects what is wrong across objects.
+pub(super) fn find(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
+    for rule in &snapshot.rules.virtual_services {
+        gateways(snapshot, rule, problems);
+        destinations(snapshot, rule, problems);
+    }
+    same_host(snapshot, problems);
+    merged_gateways(snapshot, problems);
+    unused_rules(snapshot, problems);
+}
+
+fn problem(
+    kind: &'static str,
+    meta: &ObjectMeta,
+    field: String,
+    message: String,
+    remedy: &str,
+) -> Problem {
+    Problem {
+        kind,
+        namespace: meta.namespace.clone(),
+        name: meta.name.clone(),
+        field,
+        message,
+        remedy: remedy.to_owned(),
+    }
+}
+
+fn gateways(snapshot: &Snapshot, rule: &RouteRule, problems: &mut Vec<Problem>) {
+    let object = &rule.object;
+    for (index, gateway) in object.spec.gateways.iter().enumerate() {
+        let GatewayRef::Gateway { namespace, name } = gateway else {
+            continue;
+        };
+        let mut known = snapshot.rules.gateways.iter();
+        if !known.any(|g| g.meta.namespace == *namespace && g.meta.name == *name) {
+            problems.push(problem(
+                "VirtualService",
+                &object.meta,
+                format!("spec.gateways[{index}]"),
+                format!("Gateway {namespace}/{name} does not exist: the rules apply nowhere through it"),
+                "create the Gateway, or write NAMESPACE/NAME of an existing one",
+            ));
+        }
+    }
+}
+
+fn destinations(snapshot: &Snapshot, rule: &RouteRule, problems: &mut Vec<Problem>) {
+    let spec = &rule.object.spec;
+    for (i, route) in spec.http.iter().enumerate() {
+        let HttpAction::Forward(forward) = &route.action else {
+            continue;
+        };
+        for (j, destination) in forward.destinations.iter().enumerate() {
+            let path = format!("spec.http[{i}].route[{j}].destination");
+            check(snapshot, rule, &destination.destination, &path, problems);
+        }
+        for (j, mirror) in forward.mirrors.iter().enumerate() {
+            let path = format!("spec.http[{i}].mirrors[{j}].destination");
+            check(snapshot, rule, &mirror.destination, &path, problems);
+        }
+    }
+    let tls = spec.tls.iter().map(|route| &route.destinations);
+    let tcp = spec.tcp.iter().map(|route| &route.destinations);
+    for (kind, lists) in [
+        ("tls", tls.collect::<Vec<_>>()),
+        ("tcp", tcp.collect::<Vec<_>>()),
+    ] {
+        for (i, list) in lists.into_iter().enumerate() {
+            for (j, destination) in list.iter().enumerate() {
+                let path = format!("spec.{kind}[{i}].route[{j}].destination");
+                check(snapshot, rule, &destination.destination, &path, problems);
+            }
+        }
+    }
+}
+
+fn check(
+    snapshot: &Snapshot,
+    rule: &RouteRule,
+    destination: &Destination,
+    path: &str,
+    problems: &mut Vec<Problem>,
+) {
+    let meta = &rule.object.meta;
+    let host = destination.host.qualify(&meta.namespace, DOMAIN);
+    let host = host.as_str();
+    let Some(service) = snapshot.registry.with_host(host).first() else {
+        problems.push(problem(
+            "VirtualService",
+            meta,
+            format!("{path}.host"),
+            format!("{host} is not a service of the mesh: requests sent there get 503"),
+            "check the name, write it fully qualified if it is in another namespace, or add a ServiceEntry",
+        ));
+        return;
+    };
+    if let Some(port) = destination.port
+        && service.port(port.get()).is_none()
+    {
+        problems.push(problem(
+            "VirtualService",
+            meta,
+            format!("{path}.port.number"),
+            format!("{host} has no port {port}: requests sent there get 503"),
+            "use a port of the service",
+        ));
+    }
+    if let Some(subset) = &destination.subset {
+        let rules = &snapshot.rules.destination_rules;
+        let mut matching = rules.iter().filter(|rule| covers(&rule.host, host));
+        if !matching.any(|rule| rule.rule.subset(subset).is_some()) {
+            problems.push(problem(
+                "VirtualService",
+                meta,
+                format!("{path}.subset"),
+                format!("no DestinationRule for {host} has a subset {subset}: requests sent there get 503"),
+                "add the subset to the DestinationRule of the host",
+            ));
+        }
+    }
+}
+
+/// Two VirtualServices for one host and sidecars: the older one wins whole.
+fn same_host(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
+    let mut first: HashMap<&HostPattern, &Arc<RouteRule>> = HashMap::new();
+    for rule in snapshot.rules.virtual_services.iter().filter(|r| r.for_mesh()) {
+        for (index, host) in rule.hosts.iter().enumerate() {
+            let older = *first.entry(host).or_insert(rule);
+            if Arc::ptr_eq(older, rule) {
+                continue;
+            }
+            problems.push(problem(
+                "VirtualService",
+                &rule.object.meta,
+                format!("spec.hosts[{index}]"),
+                format!(
+                    "{host} already has rules for sidecars in VirtualService {}, the older one, which wins",
+                    older.object.meta
+                ),
+                "merge the rules into one VirtualService, or bind one of them to a gateway only",
+            ));
+        }
+    }
+}
+
+/// Conflicts between the servers of Gateways, per set of selected pods.
+fn merged_gateways(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
+    for gateway in &snapshot.rules.gateways {
+        let labels = gateway.spec.selector.labels();
+        problems.extend(MergedGateway::build(&snapshot.rules.gateways, labels, &[]).problems);
+    }
+}
+
+/// DestinationRules for hosts that do not exist.
+fn unused_rules(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
+    for rule in snapshot.rules.destination_rules.iter() {
+        let Some(host) = rule.host.exact() else {
+            continue;
+        };
+        let host = host.as_str();
+        let wildcard = || {
+            let mut services = snapshot.registry.services().iter();
+            services.any(|service| service.is_wildcard() && service.hostname.parse().is_ok_and(|p: HostPattern| p.matches(host)))
+        };
+        if snapshot.registry.with_host(host).is_empty() && !wildcard() {
+            problems.push(problem(
+                "DestinationRule",
+                &rule.meta,
+                "spec.host".to_owned(),
+                format!("{host} is not a service of the mesh: the rule applies to nothing"),
+                "check the name, write it fully qualified if it is in another namespace, or add a ServiceEntry",
+            ));
+        }
+    }
+}
