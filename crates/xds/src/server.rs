@@ -54,6 +54,17 @@ pub struct Received {
     pub due: Option<Scope>,
 }
 
+/// A response to write, and what it tells the client.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outgoing<R> {
+    /// The message for the wire.
+    pub response: R,
+    /// Names of the resources that are new to the client, different, or asked for again.
+    pub changed: Vec<String>,
+    /// Names of those that don't exist (any more).
+    pub removed: Vec<String>,
+}
+
 /// One stream's session, in either variant of the protocol.
 pub trait Session {
     /// What the client sends.
@@ -86,7 +97,7 @@ pub trait Session {
         scope: &Scope,
         resources: &[NamedResource],
         version: &str,
-    ) -> Option<Self::Response>;
+    ) -> Option<Outgoing<Self::Response>>;
 
     /// Makes these names go out again although unchanged, as far as subscribed to, and asks
     /// to send them as [`Session::begin`] does.

@@ -184,8 +184,8 @@ impl<C: Client> World<C> {
     fn send(&mut self, type_url: &str, scope: &Scope) {
         let existing = self.existing(type_url);
         let stream = self.stream.as_mut().unwrap();
-        if let Some(response) = stream.session.send(type_url, scope, &existing, "v") {
-            stream.to_client.push_back(response);
+        if let Some(out) = stream.session.send(type_url, scope, &existing, "v") {
+            stream.to_client.push_back(out.response);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::state::{Subscription, TypeState, TypeStatus};
-use super::{Received, Session};
+use super::{Outgoing, Received, Session};
 use crate::envoy::config::core::v3::Node;
 use crate::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource,
@@ -72,7 +72,7 @@ impl Session for DeltaSession {
         scope: &Scope,
         resources: &[NamedResource],
         version: &str,
-    ) -> Option<DeltaDiscoveryResponse> {
+    ) -> Option<Outgoing<DeltaDiscoveryResponse>> {
         let state = self.types.get_mut(type_url)?;
         let difference = state.difference(scope, resources);
         if difference.changed.is_empty() && difference.removed.is_empty() && !state.owed {
@@ -82,13 +82,20 @@ impl Session for DeltaSession {
         self.responses += 1;
         let nonce = format!("{:x}-{}", self.id, self.responses);
         state.sent(scope, &difference, nonce.clone(), version);
-        Some(DeltaDiscoveryResponse {
+        let changed = difference.names();
+        let removed = difference.removed;
+        let response = DeltaDiscoveryResponse {
             system_version_info: version.to_owned(),
             type_url: type_url.to_owned(),
             nonce,
             resources: difference.changed.into_iter().map(wire).collect(),
-            removed_resources: difference.removed,
+            removed_resources: removed.clone(),
             ..DeltaDiscoveryResponse::default()
+        };
+        Some(Outgoing {
+            response,
+            changed,
+            removed,
         })
     }
 

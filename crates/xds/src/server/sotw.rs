@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use xxhash_rust::xxh64::Xxh64;
 
 use super::state::{Subscription, TypeState, TypeStatus};
-use super::{Received, Session, Verdict};
+use super::{Outgoing, Received, Session, Verdict};
 use crate::envoy::config::core::v3::Node;
 use crate::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
 use crate::resource::{NamedResource, Scope};
@@ -107,7 +107,7 @@ impl Session for SotwSession {
         scope: &Scope,
         resources: &[NamedResource],
         version: &str,
-    ) -> Option<DiscoveryResponse> {
+    ) -> Option<Outgoing<DiscoveryResponse>> {
         let kind = self.types.get_mut(type_url)?;
         let covered: Vec<&NamedResource> = resources
             .iter()
@@ -141,7 +141,7 @@ impl Session for SotwSession {
             difference.changed.clone()
         };
         kind.state.sent(scope, &difference, nonce.clone(), version);
-        Some(DiscoveryResponse {
+        let response = DiscoveryResponse {
             version_info: set_version(&carried),
             type_url: type_url.to_owned(),
             nonce,
@@ -150,6 +150,11 @@ impl Session for SotwSession {
                 .map(|resource| resource.body.clone())
                 .collect(),
             ..DiscoveryResponse::default()
+        };
+        Some(Outgoing {
+            response,
+            changed: difference.names(),
+            removed: difference.removed,
         })
     }
 

@@ -87,6 +87,15 @@ pub(super) struct Difference<'a> {
     pub(super) removed: Vec<String>,
 }
 
+impl Difference<'_> {
+    pub(super) fn names(&self) -> Vec<String> {
+        self.changed
+            .iter()
+            .map(|resource| resource.name.clone())
+            .collect()
+    }
+}
+
 impl TypeState {
     /// Takes in the answer part of a request.
     pub(super) fn answer(&mut self, nonce: &str, error: Option<&Status>) -> Verdict {

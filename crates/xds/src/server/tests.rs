@@ -42,6 +42,18 @@ fn ack(response: &DeltaDiscoveryResponse) -> DeltaDiscoveryRequest {
     }
 }
 
+fn send<S: Session>(
+    session: &mut S,
+    type_url: &str,
+    scope: &Scope,
+    resources: &[NamedResource],
+    version: &str,
+) -> Option<S::Response> {
+    session
+        .send(type_url, scope, resources, version)
+        .map(|outgoing| outgoing.response)
+}
+
 fn names(response: &DeltaDiscoveryResponse) -> Vec<&str> {
     response
         .resources
@@ -57,7 +69,8 @@ fn exchange(
     existing: &[&str],
 ) -> Option<DeltaDiscoveryResponse> {
     let received = session.receive(request);
-    session.send(
+    send(
+        session,
         &received.type_url,
         &received.due?,
         &resources(existing),
@@ -72,7 +85,7 @@ fn push(
     existing: &[&str],
 ) -> Option<DeltaDiscoveryResponse> {
     let scope = session.begin(type_url, Scope::All)?;
-    session.send(type_url, &scope, &resources(existing), "v")
+    send(session, type_url, &scope, &resources(existing), "v")
 }
 
 #[test]
@@ -164,9 +177,14 @@ fn one_response_at_a_time_and_the_rest_merged() {
     let received = session.receive(&ack(&first));
     let due = received.due.unwrap();
     assert_eq!(due, Scope::Only(["a".to_owned(), "b".to_owned()].into()));
-    let second = session
-        .send(CLUSTER, &due, &resources(&["a=2", "b=2"]), "v2")
-        .unwrap();
+    let second = send(
+        &mut session,
+        CLUSTER,
+        &due,
+        &resources(&["a=2", "b=2"]),
+        "v2",
+    )
+    .unwrap();
     assert_eq!(names(&second), ["a", "b"]);
 }
 
@@ -183,9 +201,7 @@ fn a_partial_update_does_not_remove_what_it_does_not_speak_of() {
     let scope = session
         .begin(ENDPOINT, Scope::Only(["a".to_owned()].into()))
         .unwrap();
-    let second = session
-        .send(ENDPOINT, &scope, &resources(&["a=2"]), "v2")
-        .unwrap();
+    let second = send(&mut session, ENDPOINT, &scope, &resources(&["a=2"]), "v2").unwrap();
     assert_eq!(
         (names(&second), second.removed_resources.len()),
         (vec!["a"], 0)
@@ -242,9 +258,14 @@ fn renewed_names_go_out_unchanged() {
     session.receive(&ack(&first));
     let wanted = ["a".to_owned(), "never-asked".to_owned()].into();
     let scope = session.renew(ENDPOINT, wanted).unwrap();
-    let again = session
-        .send(ENDPOINT, &scope, &resources(&["a=1", "b=1"]), "v")
-        .unwrap();
+    let again = send(
+        &mut session,
+        ENDPOINT,
+        &scope,
+        &resources(&["a=1", "b=1"]),
+        "v",
+    )
+    .unwrap();
     assert_eq!(names(&again), ["a"]);
 }
 
@@ -262,25 +283,40 @@ fn request(type_url: &str, names: &[&str], version: &str, nonce: &str) -> Discov
 fn sotw_sends_clusters_whole_and_endpoints_in_part() {
     let mut session = SotwSession::new(1);
     let due = session.receive(&request(CLUSTER, &[], "", "")).due.unwrap();
-    let first = session
-        .send(CLUSTER, &due, &resources(&["a=1", "b=1"]), "v1")
-        .unwrap();
+    let first = send(
+        &mut session,
+        CLUSTER,
+        &due,
+        &resources(&["a=1", "b=1"]),
+        "v1",
+    )
+    .unwrap();
     session.receive(&request(CLUSTER, &[], &first.version_info, &first.nonce));
     let scope = session
         .begin(CLUSTER, Scope::Only(["a".to_owned()].into()))
         .unwrap();
-    let second = session
-        .send(CLUSTER, &scope, &resources(&["a=2", "b=1"]), "v2")
-        .unwrap();
+    let second = send(
+        &mut session,
+        CLUSTER,
+        &scope,
+        &resources(&["a=2", "b=1"]),
+        "v2",
+    )
+    .unwrap();
     assert_eq!(second.resources.len(), 2, "a whole set");
 
     let due = session
         .receive(&request(ENDPOINT, &["a", "b"], "", ""))
         .due
         .unwrap();
-    let first = session
-        .send(ENDPOINT, &due, &resources(&["a=1", "b=1"]), "v2")
-        .unwrap();
+    let first = send(
+        &mut session,
+        ENDPOINT,
+        &due,
+        &resources(&["a=1", "b=1"]),
+        "v2",
+    )
+    .unwrap();
     session.receive(&request(
         ENDPOINT,
         &["a", "b"],
@@ -288,9 +324,14 @@ fn sotw_sends_clusters_whole_and_endpoints_in_part() {
         &first.nonce,
     ));
     let scope = session.begin(ENDPOINT, Scope::All).unwrap();
-    let second = session
-        .send(ENDPOINT, &scope, &resources(&["a=2", "b=1"]), "v3")
-        .unwrap();
+    let second = send(
+        &mut session,
+        ENDPOINT,
+        &scope,
+        &resources(&["a=2", "b=1"]),
+        "v3",
+    )
+    .unwrap();
     assert_eq!(second.resources.len(), 1, "only what changed");
 }
 
@@ -298,14 +339,11 @@ fn sotw_sends_clusters_whole_and_endpoints_in_part() {
 fn sotw_tells_of_the_last_removal_with_an_empty_set() {
     let mut session = SotwSession::new(1);
     let due = session.receive(&request(CLUSTER, &[], "", "")).due.unwrap();
-    let first = session
-        .send(CLUSTER, &due, &resources(&["a=1"]), "v1")
-        .unwrap();
+    let first = send(&mut session, CLUSTER, &due, &resources(&["a=1"]), "v1").unwrap();
     session.receive(&request(CLUSTER, &[], &first.version_info, &first.nonce));
     let scope = session.begin(CLUSTER, Scope::All).unwrap();
     assert!(
-        session
-            .send(CLUSTER, &scope, &[], "v2")
+        send(&mut session, CLUSTER, &scope, &[], "v2")
             .unwrap()
             .resources
             .is_empty()
@@ -316,9 +354,14 @@ fn sotw_tells_of_the_last_removal_with_an_empty_set() {
 fn sotw_resumes_from_an_equal_version() {
     let mut session = SotwSession::new(1);
     let due = session.receive(&request(CLUSTER, &[], "", "")).due.unwrap();
-    let first = session
-        .send(CLUSTER, &due, &resources(&["a=1", "b=1"]), "v1")
-        .unwrap();
+    let first = send(
+        &mut session,
+        CLUSTER,
+        &due,
+        &resources(&["a=1", "b=1"]),
+        "v1",
+    )
+    .unwrap();
 
     let mut resumed = SotwSession::new(2);
     let due = resumed
@@ -326,16 +369,18 @@ fn sotw_resumes_from_an_equal_version() {
         .due
         .unwrap();
     assert_eq!(
-        resumed.send(CLUSTER, &due, &resources(&["a=1", "b=1"]), "v1"),
+        send(
+            &mut resumed,
+            CLUSTER,
+            &due,
+            &resources(&["a=1", "b=1"]),
+            "v1"
+        ),
         None
     );
     assert_eq!(resumed.status(CLUSTER).state, SyncState::Synced);
     let scope = resumed.begin(CLUSTER, Scope::All).unwrap();
-    assert!(
-        resumed
-            .send(CLUSTER, &scope, &resources(&["b=1"]), "v2")
-            .is_some()
-    );
+    assert!(send(&mut resumed, CLUSTER, &scope, &resources(&["b=1"]), "v2").is_some());
 }
 
 #[test]
@@ -345,9 +390,7 @@ fn sotw_ignores_a_stale_nonce_and_records_a_refusal() {
         .receive(&request(ENDPOINT, &["a"], "", ""))
         .due
         .unwrap();
-    let first = session
-        .send(ENDPOINT, &due, &resources(&["a=1"]), "v1")
-        .unwrap();
+    let first = send(&mut session, ENDPOINT, &due, &resources(&["a=1"]), "v1").unwrap();
     let early = session.receive(&request(ENDPOINT, &["a", "b"], "", ""));
     assert_eq!((early.verdict, early.due), (Verdict::Stale, None));
 
