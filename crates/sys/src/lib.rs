@@ -12,3 +12,6 @@ pub mod netns;
 pub mod nft;
 pub mod process;
 pub mod socket;
+
+#[cfg(test)]
+mod testing;

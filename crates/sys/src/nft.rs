@@ -6,13 +6,15 @@
 
 mod apply;
 mod encode;
+mod read;
 mod text;
 
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-pub use apply::{ApplyError, ChainSummary, apply, delete, read_back};
+pub use apply::{ApplyError, apply, delete};
+pub use read::{ChainSummary, read_back};
 
 /// Address family of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,9 +123,9 @@ pub enum Match {
     GroupId(Op, u32),
     /// `SO_MARK` of the sending socket, or what a rule set.
     Mark(Op, u32),
-    /// IP version: only IPv4 (`true`) or only IPv6 packets (needed in [`Family::Inet`] when no address is matched).
+    /// IPv4 packets only (in [`Family::Inet`], when no address is matched).
     Ipv4Only,
-    /// As [`Match::Ipv4Only`].
+    /// IPv6 packets only.
     Ipv6Only,
     /// Source address; implies the address's IP version.
     Source(Op, IpNet),
@@ -133,13 +135,11 @@ pub enum Match {
     SourcePort(Op, Proto, u16),
     /// Destination port.
     DestinationPort(Op, Proto, u16),
-    /// Destination port is (or isn't) one of these (sorted, at least one).
-    DestinationPorts(Op, Proto, Vec<u16>),
     /// Destination is (or isn't) an address of this namespace (`fib daddr type local`).
     DestinationIsLocal(Op),
     /// Connection tracking state is one of established, related.
     Established,
-    /// A random number below the given one is zero: true for one packet in N (`numgen random mod N == 0`).
+    /// True for one packet in N, at random (`numgen random mod N 0`); N is at least 1.
     OneIn(u32),
 }
 
