@@ -1,11 +1,39 @@
 //! Decoding of manifests into mesh resources.
+//!
+//! YAML or JSON becomes a JSON tree ([`yaml`]); each kind has a module that reads the tree field
+//! by field through [`reader`], which reports every wrong, unknown or not implemented field with
+//! its path; [`crate::validate`] then checks what spans several fields. An object with any
+//! error is refused whole.
 
+mod authorization_policy;
+mod client_tls;
+mod destination_rule;
+mod gateway;
+mod http_action;
+mod http_route;
+mod mesh_config;
+mod nearest;
+mod peer_authentication;
+mod proxy_config;
+mod reader;
+mod scope;
+mod server_tls;
+mod service_entry;
+mod sidecar;
+mod traffic_policy;
+mod virtual_service;
+mod workload_entry;
+mod yaml;
+
+use std::collections::BTreeMap;
 use std::fmt;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use self::nearest::nearest;
+use self::reader::{Node, Report};
 use crate::mesh_config::{MeshConfig, ProxyConfig};
-use crate::object::Resource;
+use crate::object::{Kind, Object, ObjectMeta, Resource};
 
 /// Where a document came from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -102,13 +130,42 @@ pub struct OtherObject {
 }
 
 /// Decodes all documents of a YAML or JSON text. `List` objects are taken apart; empty
-/// documents are skipped. An error is about one object only; a text that stops being YAML ends
-/// with one error about the rest.
+/// documents are skipped. An error is about one object (or one unreadable document) only.
 ///
 /// `file` names the source in errors.
 pub fn documents(text: &str, file: &str) -> Vec<Result<Decoded, DecodeError>> {
-    let _ = (text, file);
-    Vec::new()
+    let mut decoded = Vec::new();
+    for (index, document) in yaml::split(text).into_iter().enumerate() {
+        let source = Source {
+            file: file.to_owned(),
+            document: index,
+            line: document.line,
+        };
+        match yaml::parse(document) {
+            Ok(Value::Null) => {}
+            Ok(value) => flatten(&value, &source, &mut decoded),
+            Err(error) => decoded.push(Err(DecodeError {
+                source,
+                object: None,
+                errors: vec![error],
+            })),
+        }
+    }
+    decoded
+}
+
+/// Decodes the value, or each item if it is a `List`.
+fn flatten(value: &Value, source: &Source, decoded: &mut Vec<Result<Decoded, DecodeError>>) {
+    let kind = value
+        .get("kind")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    match value.get("items") {
+        Some(Value::Array(items)) if kind.ends_with("List") => {
+            decoded.extend(items.iter().map(|item| object(item, source)));
+        }
+        _ => decoded.push(object(value, source)),
+    }
 }
 
 /// Decodes one object that was parsed already (from an API server).
@@ -116,12 +173,242 @@ pub fn documents(text: &str, file: &str) -> Vec<Result<Decoded, DecodeError>> {
 /// # Errors
 /// Everything that is wrong with the object.
 pub fn object(value: &Value, source: &Source) -> Result<Decoded, DecodeError> {
-    let _ = (value, source);
-    Err(DecodeError {
-        source: source.clone(),
-        object: None,
-        errors: Vec::new(),
+    let report = Report::default();
+    let header = header(&Node {
+        value,
+        path: String::new(),
+        report: &report,
+    });
+    let Some(header) = header else {
+        return Err(DecodeError {
+            source: source.clone(),
+            object: None,
+            errors: report.into_errors(),
+        });
+    };
+    match Kind::find(&header.group, &header.kind) {
+        Some(kind) => mesh_object(kind, header, value, source),
+        None => match misspelt(&header) {
+            None => Ok(Decoded::Other(OtherObject {
+                group: header.group,
+                version: header.version,
+                kind: header.kind,
+                name: header.meta.name,
+                namespace: header.namespaced.then_some(header.meta.namespace),
+                value: value.clone(),
+            })),
+            Some(error) => Err(DecodeError {
+                source: source.clone(),
+                object: Some(format!("{} {}", header.kind, header.meta)),
+                errors: vec![error],
+            }),
+        },
+    }
+}
+
+/// What every Kubernetes object starts with.
+#[derive(Debug)]
+struct Header {
+    group: String,
+    version: String,
+    kind: String,
+    meta: ObjectMeta,
+    /// Whether the manifest names a namespace.
+    namespaced: bool,
+}
+
+fn header(node: &Node<'_>) -> Option<Header> {
+    let Value::Object(map) = node.value else {
+        return node.error(
+            "not a Kubernetes object",
+            "write apiVersion, kind, metadata and spec",
+        );
+    };
+    let word = |name: &str| {
+        let found = map
+            .get(name)
+            .and_then(Value::as_str)
+            .filter(|text| !text.is_empty());
+        if found.is_none() {
+            let remedy = "every object starts with apiVersion, kind and metadata";
+            node.report.add(name, "required, but missing", remedy);
+        }
+        found
+    };
+    let (api_version, kind) = (word("apiVersion"), word("kind"));
+    let (api_version, kind) = (api_version?, kind?);
+    let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+    let empty = Map::new();
+    let metadata = map
+        .get("metadata")
+        .and_then(Value::as_object)
+        .unwrap_or(&empty);
+    let text = |name: &str| {
+        metadata
+            .get(name)
+            .and_then(Value::as_str)
+            .filter(|t| !t.is_empty())
+    };
+    let Some(name) = text("name") else {
+        let remedy = "name the object";
+        node.report
+            .add("metadata.name", "required, but missing", remedy);
+        return None;
+    };
+    let namespace = text("namespace");
+    Some(Header {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        kind: kind.to_owned(),
+        namespaced: namespace.is_some(),
+        meta: ObjectMeta {
+            name: name.to_owned(),
+            namespace: namespace.unwrap_or("default").to_owned(),
+            labels: text_map(metadata.get("labels"), "metadata.labels", node.report),
+            annotations: text_map(
+                metadata.get("annotations"),
+                "metadata.annotations",
+                node.report,
+            ),
+            creation_timestamp: text("creationTimestamp").map(str::to_owned),
+            resource_version: text("resourceVersion").map(str::to_owned),
+            generation: metadata.get("generation").and_then(Value::as_i64),
+            uid: text("uid").map(str::to_owned),
+        },
     })
+    // A label that is not text is an error, but only after the object could be named.
+    .filter(|_| !node.report.has_errors())
+}
+
+fn text_map(value: Option<&Value>, path: &str, report: &Report) -> BTreeMap<String, String> {
+    let Some(value) = value.filter(|value| !value.is_null()) else {
+        return BTreeMap::new();
+    };
+    let node = Node {
+        value,
+        path: path.to_owned(),
+        report,
+    };
+    let entries = node.entries().into_iter();
+    entries
+        .filter_map(|(key, node)| Some((key.to_owned(), node.text()?.to_owned())))
+        .collect()
+}
+
+/// Kinds of Istio's groups that are not ours: not implemented yet, or misspelt.
+fn misspelt(header: &Header) -> Option<FieldError> {
+    if !header.group.ends_with("istio.io") || header.group == "install.istio.io" {
+        return None;
+    }
+    const LATER: [&str; 9] = [
+        "EnvoyFilter",
+        "ProxyConfig",
+        "WorkloadGroup",
+        "RequestAuthentication",
+        "Telemetry",
+        "WasmPlugin",
+        "TrafficExtension",
+        "ServiceEntryVisibility",
+        "IstioOperator",
+    ];
+    let error = |path: &str, problem: String, remedy: String| {
+        Some(FieldError {
+            path: path.to_owned(),
+            problem,
+            remedy,
+        })
+    };
+    if LATER.contains(&header.kind.as_str()) {
+        return error(
+            "kind",
+            format!("{} is not implemented yet", header.kind),
+            String::from("remove the object; it has no effect"),
+        );
+    }
+    let kinds = Kind::ALL.map(Kind::as_str);
+    let meant = nearest(&header.kind, kinds)?;
+    let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == meant)?;
+    if meant == header.kind {
+        return error(
+            "apiVersion",
+            format!("{} is not in group {}", header.kind, header.group),
+            format!("write apiVersion: {}/v1", kind.group()),
+        );
+    }
+    error(
+        "kind",
+        format!("{} is not a kind of {}", header.kind, header.group),
+        format!("did you mean {meant}?"),
+    )
+}
+
+/// Decodes the spec of a mesh kind and validates the result.
+fn mesh_object(
+    kind: Kind,
+    header: Header,
+    value: &Value,
+    source: &Source,
+) -> Result<Decoded, DecodeError> {
+    let name = format!("{kind} {}", header.meta);
+    let refuse = |errors| DecodeError {
+        source: source.clone(),
+        object: Some(name.clone()),
+        errors,
+    };
+    let report = Report::new(&header.meta.namespace);
+    if !kind.versions().contains(&header.version.as_str()) {
+        let remedy = format!("use {}/v1", kind.group());
+        let problem = format!("version {} of {kind} is not known", header.version);
+        report.add("apiVersion", problem, remedy);
+    }
+    for field in value.as_object().into_iter().flat_map(Map::keys) {
+        if !["apiVersion", "kind", "metadata", "spec", "status"].contains(&field.as_str()) {
+            report.add(
+                field,
+                "unknown field",
+                "did you mean to indent it under spec?",
+            );
+        }
+    }
+    let nothing = Value::Object(Map::new());
+    let spec = value
+        .get("spec")
+        .filter(|spec| !spec.is_null())
+        .unwrap_or(&nothing);
+    let node = Node {
+        value: spec,
+        path: String::from("spec"),
+        report: &report,
+    };
+    let resource = read(kind, &node, header.meta);
+    let errors = report.into_errors();
+    match resource {
+        Some(resource) if errors.is_empty() => match crate::validate(&resource) {
+            Ok(_warnings) => Ok(Decoded::Mesh(resource)),
+            Err(errors) => Err(refuse(errors)),
+        },
+        _ => Err(refuse(errors)),
+    }
+}
+
+fn read(kind: Kind, spec: &Node<'_>, meta: ObjectMeta) -> Option<Resource> {
+    macro_rules! object {
+        ($kind:ident, $spec:expr) => {
+            $spec.map(|spec| Resource::$kind(Object { meta, spec }))
+        };
+    }
+    match kind {
+        Kind::VirtualService => object!(VirtualService, virtual_service::read(spec)),
+        Kind::DestinationRule => object!(DestinationRule, destination_rule::read(spec)),
+        Kind::Gateway => object!(Gateway, gateway::read(spec)),
+        Kind::ServiceEntry => object!(ServiceEntry, service_entry::read(spec)),
+        Kind::WorkloadEntry => object!(WorkloadEntry, workload_entry::read(spec)),
+        Kind::Sidecar => object!(Sidecar, sidecar::read(spec)),
+        Kind::PeerAuthentication => object!(PeerAuthentication, peer_authentication::read(spec)),
+        Kind::AuthorizationPolicy => {
+            object!(AuthorizationPolicy, authorization_policy::read(spec, &meta))
+        }
+    }
 }
 
 /// Decodes the text of the key `mesh` of ConfigMap `istio`: MeshConfig over the defaults.
@@ -129,8 +416,10 @@ pub fn object(value: &Value, source: &Source) -> Result<Decoded, DecodeError> {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn mesh_config(text: &str, file: &str) -> Result<MeshConfig, DecodeError> {
-    let _ = (text, file);
-    Ok(MeshConfig::default())
+    let base = MeshConfig::default();
+    settings(text, file, "MeshConfig", &base, |node| {
+        mesh_config::read(node, &base)
+    })
 }
 
 /// Decodes a pod's annotation `proxy.istio.io/config` (YAML or JSON): ProxyConfig over `base`.
@@ -142,6 +431,47 @@ pub fn proxy_config(
     base: &ProxyConfig,
     file: &str,
 ) -> Result<ProxyConfig, DecodeError> {
-    let _ = (text, file);
-    Ok(base.clone())
+    settings(text, file, "ProxyConfig", base, |node| {
+        proxy_config::read(node, base)
+    })
 }
+
+/// Reads a text of settings that stand in no Kubernetes object of their own.
+fn settings<T: Clone>(
+    text: &str,
+    file: &str,
+    name: &str,
+    base: &T,
+    read: impl FnOnce(&Node<'_>) -> Option<T>,
+) -> Result<T, DecodeError> {
+    let source = Source {
+        file: file.to_owned(),
+        document: 0,
+        line: 1,
+    };
+    let refuse = |errors| DecodeError {
+        source: source.clone(),
+        object: Some(name.to_owned()),
+        errors,
+    };
+    let parsed = yaml::parse(yaml::Document { line: 1, text });
+    let value = parsed.map_err(|error| refuse(vec![error]))?;
+    if value.is_null() {
+        return Ok(base.clone());
+    }
+    let report = Report::new("");
+    let node = Node {
+        value: &value,
+        path: String::new(),
+        report: &report,
+    };
+    let found = read(&node);
+    let errors = report.into_errors();
+    match found {
+        Some(found) if errors.is_empty() => Ok(found),
+        _ => Err(refuse(errors)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

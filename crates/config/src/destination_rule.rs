@@ -35,24 +35,20 @@ impl DestinationRule {
 
     /// What applies to `port` of the service, or of one of its subsets.
     ///
-    /// A subset's policy replaces the service's part by part. A port-level policy for the port
-    /// replaces everything, also the parts it leaves out; the subset's port levels win over the service's.
+    /// A port-level policy replaces all that its own level says for other ports, also the parts it
+    /// leaves out. A subset's policy replaces the service's part by part, but the subset's
+    /// port-level policy replaces it whole.
     ///
-    /// Source: Istio API, `TrafficPolicy.portLevelSettings`; Istio's merge of traffic policies.
+    /// Source: Istio API, `TrafficPolicy.portLevelSettings`; Istio's merge of subset policies.
     pub fn policy(&self, subset: Option<&SubsetName>, port: PortNumber) -> PolicySettings {
-        let subset = subset
-            .and_then(|name| self.subset(name))
-            .map(|subset| &subset.traffic_policy);
-        let port_level = subset
-            .and_then(|policy| policy.port_level(port))
-            .or_else(|| self.traffic_policy.port_level(port));
-        if let Some(settings) = port_level {
-            return settings.clone();
-        }
-        let whole = &self.traffic_policy.settings;
-        match subset {
-            None => whole.clone(),
-            Some(policy) => policy.settings.clone().or(whole),
+        let whole = &self.traffic_policy;
+        let base = whole.port_level(port).unwrap_or(&whole.settings);
+        let Some(subset) = subset.and_then(|name| self.subset(name)) else {
+            return base.clone();
+        };
+        match subset.traffic_policy.port_level(port) {
+            Some(settings) => settings.clone(),
+            None => subset.traffic_policy.settings.clone().or(base),
         }
     }
 }

@@ -59,14 +59,6 @@ pub struct MeshConfig {
     pub default_destination_rule_export_to: DefaultExport,
     /// How paths are brought into a normal form before they are matched.
     pub path_normalization: PathNormalization,
-    /// Class of Kubernetes Ingress objects that the gateways serve.
-    pub ingress_class: String,
-    /// Name of the ingress gateway's Service.
-    pub ingress_service: String,
-    /// Value of the `istio` label of the ingress gateway's pods.
-    pub ingress_selector: String,
-    /// Which Ingress objects are served.
-    pub ingress_controller_mode: IngressControllerMode,
 }
 
 /// Encoding of the access log.
@@ -101,17 +93,6 @@ pub enum PathNormalization {
     MergeSlashes,
     /// Also `%2F` and `%5C` become slashes first.
     DecodeAndMergeSlashes,
-}
-
-/// Which Kubernetes Ingress objects are served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum IngressControllerMode {
-    /// None.
-    Off,
-    /// Those of our class and those without one.
-    Default,
-    /// Those of our class.
-    Strict,
 }
 
 /// Settings of one proxy.
@@ -187,10 +168,6 @@ impl Default for MeshConfig {
             default_virtual_service_export_to: DefaultExport::All,
             default_destination_rule_export_to: DefaultExport::All,
             path_normalization: PathNormalization::Base,
-            ingress_class: "istio".to_owned(),
-            ingress_service: "istio-ingressgateway".to_owned(),
-            ingress_selector: "ingressgateway".to_owned(),
-            ingress_controller_mode: IngressControllerMode::Strict,
         }
     }
 }
@@ -221,5 +198,49 @@ impl Default for Tracing {
         Tracing {
             sampling: Percent::new(1.0).expect("within 0 to 100"),
         }
+    }
+}
+
+impl ProxyConfig {
+    /// The configuration in the JSON form of Istio's API, as sidecars get it in the environment
+    /// variable `PROXY_CONFIG`. Decoding it over the defaults gives the configuration back.
+    pub fn to_json(&self) -> serde_json::Value {
+        let mut json = serde_json::json!({
+            "discoveryAddress": self.discovery_address,
+            "proxyMetadata": self.proxy_metadata,
+            "drainDuration": seconds(self.drain_duration),
+            "terminationDrainDuration": seconds(self.termination_drain_duration),
+            "holdApplicationUntilProxyStarts": self.hold_application_until_proxy_starts,
+            "tracing": {"sampling": self.tracing.sampling.as_f64()},
+            "interceptionMode": match self.interception_mode {
+                InterceptionMode::Redirect => "REDIRECT",
+                InterceptionMode::None => "NONE",
+            },
+            "proxyAdminPort": self.proxy_admin_port.get(),
+            "statusPort": self.status_port.get(),
+        });
+        if let Some(concurrency) = self.concurrency {
+            json["concurrency"] = concurrency.into();
+        }
+        if let Some(name) = &self.service_cluster {
+            json["serviceCluster"] = name.as_str().into();
+        }
+        if let Some(id) = &self.mesh_id {
+            json["meshId"] = id.as_str().into();
+        }
+        if self.trusted_proxies > 0 {
+            json["gatewayTopology"] =
+                serde_json::json!({"numTrustedProxies": self.trusted_proxies});
+        }
+        json
+    }
+}
+
+/// protobuf's JSON form of a duration: seconds with a fraction.
+fn seconds(duration: Duration) -> String {
+    let whole = duration.as_secs();
+    match duration.subsec_nanos() {
+        0 => format!("{whole}s"),
+        nanos => format!("{whole}.{}s", format!("{nanos:09}").trim_end_matches('0')),
     }
 }

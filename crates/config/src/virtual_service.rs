@@ -273,8 +273,9 @@ pub struct HttpRetry {
     pub retry_remote_localities: Option<bool>,
     /// Base interval between tries; `None` means Envoy's 25 ms.
     pub backoff: Option<Duration>,
-    /// Whether hosts that failed are avoided in the next try; on unless set to false.
-    pub ignore_previous_hosts: bool,
+    /// Whether endpoints that failed are avoided in the next try; `None` means yes, unless
+    /// endpoints are picked by a consistent hash.
+    pub ignore_previous_hosts: Option<bool>,
 }
 
 /// Conditions for a retry.
@@ -334,7 +335,7 @@ pub struct HttpMirror {
 /// Cross-origin resource sharing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CorsPolicy {
-    /// Origins that are allowed.
+    /// Origins that are allowed; `Exact("*")` allows any, as in Envoy.
     pub allow_origins: Vec<StringMatch>,
     /// `Access-Control-Allow-Methods`.
     pub allow_methods: Vec<String>,

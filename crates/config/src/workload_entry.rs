@@ -18,8 +18,6 @@ pub struct WorkloadEntry {
     pub ports: BTreeMap<String, PortNumber>,
     /// Labels (subsets, selectors, metrics).
     pub labels: Labels,
-    /// Network, for multi-network meshes.
-    pub network: Option<String>,
     /// `region/zone/subzone`.
     pub locality: Option<String>,
     /// Weight within its locality; `None` counts as 1.
