@@ -1,5 +1,17 @@
 //! Discovery: configuration and endpoints in, xDS out.
+//!
+//! [`ingest`] (files; next, Kubernetes) -> [`store`] -> [`push`] (debounce) -> [`snapshot`] ->
+//! [`translate`] (pure) -> [`serve`] (ADS). [`Pilot`] joins them.
 
+pub mod ingest;
 pub mod model;
+mod pilot;
+pub mod push;
+pub mod serve;
 pub mod snapshot;
+pub mod store;
 pub mod translate;
+
+pub use pilot::{Options, Pilot, StartError};
+pub use serve::Access;
+pub use serve::debug::Page;

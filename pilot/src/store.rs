@@ -1,0 +1,186 @@
+//! All objects, with one writer and many readers.
+//!
+//! The writer applies what sources report and says how urgent the result is; readers get the
+//! [`Inputs`] of a snapshot and the list of problems. An object whose meaning did not change
+//! keeps its `Arc`: that is how later stages see at no cost what is new, and why an edit of mere
+//! bookkeeping causes no push.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use mesh_config::Object;
+use mesh_identity::TrustDomain;
+use parking_lot::RwLock;
+
+use crate::ingest::{Batch, Event, ObjectKey, Problem};
+use crate::snapshot::{Inputs, Item};
+
+/// How soon a change should reach the proxies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Urgency {
+    /// Only where services run changed: cheap to push, and requests fail until it is.
+    Endpoints,
+    /// Configuration changed: often in many objects at once, and expensive to push.
+    Config,
+}
+
+/// The effect of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// The most thorough of what its objects need.
+    pub urgency: Urgency,
+    /// The objects, for logs and metrics.
+    pub objects: BTreeSet<ObjectKey>,
+}
+
+/// By source and place.
+type Problems = BTreeMap<(&'static str, String), Vec<Problem>>;
+
+/// The writer: owned by the one task that applies batches.
+#[derive(Debug)]
+pub struct Store {
+    objects: BTreeMap<ObjectKey, Item>,
+    trust_domain: TrustDomain,
+    problems: Arc<RwLock<Problems>>,
+}
+
+/// A reader of the problems; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ProblemReader(Arc<RwLock<Problems>>);
+
+impl ProblemReader {
+    /// What is wrong now, by source and place.
+    pub fn list(&self) -> Vec<Problem> {
+        self.0.read().values().flatten().cloned().collect()
+    }
+}
+
+impl Store {
+    /// An empty store. `trust_domain` holds where mesh-wide settings don't name another one.
+    pub fn new(trust_domain: TrustDomain) -> Self {
+        Self {
+            objects: BTreeMap::new(),
+            trust_domain,
+            problems: Arc::default(),
+        }
+    }
+
+    /// A reader of this store's problems.
+    pub fn problems(&self) -> ProblemReader {
+        ProblemReader(Arc::clone(&self.problems))
+    }
+
+    /// Applies a batch of the source of this name. `None`: nothing that matters changed.
+    pub fn apply(&mut self, source: &'static str, batch: Batch) -> Option<Changed> {
+        self.note_problems(source, batch.problems);
+        let mut objects = BTreeSet::new();
+        for event in batch.events {
+            match event {
+                Event::Set(key, item) => {
+                    let same = self
+                        .objects
+                        .get(&key)
+                        .is_some_and(|before| same_meaning(before, &item));
+                    if !same {
+                        self.objects.insert(key.clone(), item);
+                        objects.insert(key);
+                    }
+                }
+                Event::Delete(key) => {
+                    if self.objects.remove(&key).is_some() {
+                        objects.insert(key);
+                    }
+                }
+            }
+        }
+        let urgency = objects.iter().map(|key| urgency(key.kind)).max()?;
+        Some(Changed { urgency, objects })
+    }
+
+    /// What a snapshot is built from, in the order of kind, namespace and name.
+    pub fn inputs(&self) -> Inputs {
+        let mut inputs: Inputs = self.objects.values().cloned().collect();
+        let mut mesh = inputs
+            .mesh
+            .take()
+            .map_or_else(Default::default, Arc::unwrap_or_clone);
+        if mesh.trust_domain == TrustDomain::default().as_str() {
+            mesh.trust_domain = self.trust_domain.as_str().to_owned();
+        }
+        inputs.mesh = Some(Arc::new(mesh));
+        inputs
+    }
+
+    /// Number of objects of each kind, in alphabetical order.
+    pub fn counts(&self) -> BTreeMap<&'static str, usize> {
+        let mut counts = BTreeMap::new();
+        for key in self.objects.keys() {
+            *counts.entry(key.kind).or_default() += 1;
+        }
+        counts
+    }
+
+    fn note_problems(&self, source: &'static str, places: Vec<(String, Vec<Problem>)>) {
+        let mut all = self.problems.write();
+        for (place, problems) in places {
+            let key = (source, place);
+            let known = all.get(&key).map(Vec::as_slice).unwrap_or_default();
+            for problem in problems.iter().filter(|problem| !known.contains(problem)) {
+                tracing::warn!(
+                    file = problem.file,
+                    object = problem.object,
+                    field = problem.field,
+                    remedy = problem.remedy,
+                    "configuration refused: {}",
+                    problem.problem
+                );
+            }
+            if problems.is_empty() {
+                all.remove(&key);
+            } else {
+                all.insert(key, problems);
+            }
+        }
+    }
+}
+
+fn urgency(kind: &str) -> Urgency {
+    match kind {
+        "EndpointSlice" | "Pod" => Urgency::Endpoints,
+        _ => Urgency::Config,
+    }
+}
+
+/// Whether two versions of an object differ in nothing that anything reads.
+fn same_meaning(a: &Item, b: &Item) -> bool {
+    match (a, b) {
+        (Item::Mesh(a), Item::Mesh(b)) => a == b,
+        (Item::Namespace(a), Item::Namespace(b)) => a.metadata == b.metadata,
+        (Item::Service(a), Item::Service(b)) => a == b,
+        (Item::EndpointSlice(a), Item::EndpointSlice(b)) => a == b,
+        (Item::Pod(a), Item::Pod(b)) => a == b,
+        (Item::Secret(a), Item::Secret(b)) => a == b,
+        (Item::VirtualService(a), Item::VirtualService(b)) => same_object(a, b),
+        (Item::DestinationRule(a), Item::DestinationRule(b)) => same_object(a, b),
+        (Item::Sidecar(a), Item::Sidecar(b)) => same_object(a, b),
+        (Item::PeerAuthentication(a), Item::PeerAuthentication(b)) => same_object(a, b),
+        // Labels and annotations of these say something.
+        (Item::Gateway(a), Item::Gateway(b)) => same_labelled(a, b),
+        (Item::ServiceEntry(a), Item::ServiceEntry(b)) => same_labelled(a, b),
+        (Item::WorkloadEntry(a), Item::WorkloadEntry(b)) => same_labelled(a, b),
+        (Item::AuthorizationPolicy(a), Item::AuthorizationPolicy(b)) => same_labelled(a, b),
+        _ => false,
+    }
+}
+
+/// The age decides which of two contradicting objects wins, so it matters.
+fn same_object<S: PartialEq>(a: &Object<S>, b: &Object<S>) -> bool {
+    a.spec == b.spec && a.meta.precedence() == b.meta.precedence()
+}
+
+fn same_labelled<S: PartialEq>(a: &Object<S>, b: &Object<S>) -> bool {
+    same_object(a, b) && a.meta.labels == b.meta.labels && a.meta.annotations == b.meta.annotations
+}
+
+#[cfg(test)]
+mod tests;
