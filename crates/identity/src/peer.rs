@@ -1,8 +1,9 @@
 //! Who a peer is, read from the certificate chain it presented.
 
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, UnixTime};
+use webpki::KeyUsage;
 
-use crate::{SpiffeId, SpiffeIdError, SpiffeIdSet, TrustDomain};
+use crate::{SpiffeId, SpiffeIdError, SpiffeIdSet, TrustBundle, TrustDomain, tls};
 
 /// Why a peer's certificate gives no acceptable identity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -72,4 +73,51 @@ pub fn identity(chain: &[CertificateDer<'_>]) -> Result<SpiffeId, PeerError> {
         Some(_) => Err(PeerError::NotOneUri { found: others + 1 }),
         None => Err(PeerError::NotOneUri { found: 0 }),
     }
+}
+
+/// Checks a chain (leaf first) as the handshake of a server with it would be checked, and
+/// reads its id. For authorities and workloads that want to know before they use it.
+///
+/// # Errors
+/// [`PeerError`] as in [`identity`], or if the chain does not lead to a root of `bundle` at `now`.
+pub fn verify(
+    chain: &[CertificateDer<'_>],
+    bundle: &TrustBundle,
+    now: UnixTime,
+) -> Result<SpiffeId, PeerError> {
+    let (leaf, intermediates) = chain.split_first().ok_or(PeerError::NoCertificate)?;
+    check_chain(leaf, intermediates, bundle, KeyUsage::server_auth(), now)
+}
+
+pub(crate) fn check_chain(
+    leaf: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    bundle: &TrustBundle,
+    usage: KeyUsage,
+    now: UnixTime,
+) -> Result<SpiffeId, PeerError> {
+    let id = identity(std::slice::from_ref(leaf))?;
+    let trust_domain = id.trust_domain();
+    let Some(anchors) = bundle.anchors(&trust_domain) else {
+        return Err(PeerError::UnknownTrustDomain { id, trust_domain });
+    };
+    let parsed = webpki::EndEntityCert::try_from(leaf).map_err(|error| PeerError::Damaged {
+        reason: error.to_string(),
+    })?;
+    let algorithms = tls::provider().signature_verification_algorithms;
+    parsed
+        .verify_for_usage(
+            algorithms.all,
+            anchors,
+            intermediates,
+            now,
+            usage,
+            None,
+            None,
+        )
+        .map_err(|error| PeerError::Untrusted {
+            id: id.clone(),
+            reason: error.to_string(),
+        })?;
+    Ok(id)
 }

@@ -51,28 +51,7 @@ impl MeshVerifier {
         usage: KeyUsage,
         now: UnixTime,
     ) -> Result<(), PeerError> {
-        let id = peer::identity(std::slice::from_ref(leaf))?;
-        let trust_domain = id.trust_domain();
-        let Some(anchors) = self.bundle.anchors(&trust_domain) else {
-            return Err(PeerError::UnknownTrustDomain { id, trust_domain });
-        };
-        let parsed = webpki::EndEntityCert::try_from(leaf).map_err(|error| PeerError::Damaged {
-            reason: error.to_string(),
-        })?;
-        parsed
-            .verify_for_usage(
-                self.algorithms.all,
-                anchors,
-                intermediates,
-                now,
-                usage,
-                None,
-                None,
-            )
-            .map_err(|error| PeerError::Untrusted {
-                id: id.clone(),
-                reason: error.to_string(),
-            })?;
+        let id = peer::check_chain(leaf, intermediates, &self.bundle, usage, now)?;
         if !self.expected.is_empty() && !self.expected.contains(&id) {
             return Err(PeerError::Unexpected {
                 found: id,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{
@@ -142,6 +142,23 @@ pub fn client_config(
         }
     };
     Ok(Arc::new(finish_client(config, alpn)))
+}
+
+/// A server configuration whose certificate is looked up at each handshake, so that it can be
+/// renewed without a new configuration. Asks clients for no certificate.
+///
+/// # Errors
+/// [`TlsError::Build`] if rustls refuses the parts.
+pub fn server_config_with_resolver(
+    certificates: Arc<dyn ResolvesServerCert>,
+    versions: Versions,
+    alpn: &[&[u8]],
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(versions.list())?
+        .with_no_client_auth()
+        .with_cert_resolver(certificates);
+    Ok(Arc::new(finish_server(config, alpn)))
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
