@@ -1,6 +1,7 @@
 //! `meshctl proxy-status`: who is connected, and who has what.
 
 use clap::Args;
+use serde_json::Value;
 
 use crate::envoy::{items, text};
 use crate::output::{self, Format};
@@ -17,32 +18,63 @@ pub(crate) struct ProxyStatus {
     mesh: MeshArgs,
 }
 
-/// Prints a line per proxy: SYNCED (acknowledged), STALE (sent, no answer yet), NOT SENT, or the
-/// error with which it refused.
+/// The types of configuration, by their xDS names and the status page's.
+const TYPES: [(&str, &str); 5] =
+    [("CDS", "clusters"), ("LDS", "listeners"), ("EDS", "endpoints"), ("RDS", "routes"), ("SDS", "secrets")];
+
+/// Prints a line per proxy: SYNCED (applied), STALE (sent, but unanswered or refused) or NOT SENT,
+/// and under the table why proxies refused what they refused.
 pub(crate) async fn run(options: &ProxyStatus) -> anyhow::Result<()> {
     let status = options.mesh.mesh()?.control_plane("/debug/syncz").await?;
-    let wanted = |proxy: &&serde_json::Value| {
-        let name = text(proxy, "proxy");
-        options.pod.as_ref().is_none_or(|pod| name == pod || name.split('.').next() == Some(pod))
+    let wanted = |proxy: &&Value| {
+        let asked = options.pod.as_deref();
+        asked.is_none_or(|pod| name(proxy) == pod || text(proxy, "pod") == pod)
     };
-    let proxies: Vec<_> = items(&status).iter().filter(wanted).cloned().collect();
+    let proxies: Vec<Value> = items(&status).iter().filter(wanted).cloned().collect();
     if options.output == Format::Json {
         return output::json(&proxies.into());
     }
-    let mut refused = Vec::new();
-    let rows = proxies
-        .iter()
-        .map(|proxy| {
-            for error in items(&proxy["errors"]) {
-                refused.push(format!("{}: {}", text(proxy, "proxy"), error.as_str().unwrap_or_default()));
-            }
-            ["proxy", "type", "cds", "lds", "eds", "rds", "istiod", "version"]
-                .map(|field| text(proxy, field).to_owned())
-        })
-        .collect();
-    output::table(["NAME", "TYPE", "CDS", "LDS", "EDS", "RDS", "ISTIOD", "VERSION"], rows)?;
+    let rows = proxies.iter().map(row).collect();
+    output::table(["NAME", "CLUSTER", "CDS", "LDS", "EDS", "RDS", "SDS", "VERSION"], rows)?;
+    let refused: Vec<String> = proxies.iter().flat_map(refusals).collect();
     if !refused.is_empty() {
-        output::line(&format!("\nRefused by proxies (the last good configuration stays):\n{}", refused.join("\n")))?;
+        output::line("\nRefused by proxies, which keep the last good configuration:")?;
+        output::line(&refused.join("\n"))?;
     }
     Ok(())
+}
+
+/// `POD.NAMESPACE`.
+fn name(proxy: &Value) -> String {
+    format!("{}.{}", text(proxy, "pod"), text(proxy, "namespace"))
+}
+
+fn row(proxy: &Value) -> [String; 8] {
+    let state = |field: &str| text(&proxy[field], "status").to_owned();
+    let [cds, lds, eds, rds, sds] = TYPES.map(|(_, field)| state(field));
+    let version = text(proxy, "proxy_version").to_owned();
+    [name(proxy), text(proxy, "cluster_id").to_owned(), cds, lds, eds, rds, sds, version]
+}
+
+fn refusals(proxy: &Value) -> Vec<String> {
+    let refused = TYPES.iter().filter(|(_, field)| proxy[field]["nack"].is_object());
+    refused
+        .map(|(kind, field)| format!("{} {kind}: {}", name(proxy), text(&proxy[field]["nack"], "message")))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_shown_with_its_reason() {
+        let proxy = json!({"pod": "a", "namespace": "b", "cluster_id": "Kubernetes",
+            "clusters": {"status": "STALE", "nack": {"version": "7", "message": "no such field"}},
+            "listeners": {"status": "SYNCED", "nack": null}});
+        assert_eq!(row(&proxy)[..4], ["a.b", "Kubernetes", "STALE", "SYNCED"]);
+        assert_eq!(refusals(&proxy), ["a.b CDS: no such field"]);
+    }
 }

@@ -52,7 +52,7 @@ async fn mesh_versions(options: &Version) -> anyhow::Result<(String, BTreeMap<St
     let version = mesh.control_plane("/version").await?;
     let mut proxies = BTreeMap::new();
     for proxy in items(&mesh.control_plane("/debug/syncz").await?) {
-        *proxies.entry(text(proxy, "version").to_owned()).or_default() += 1;
+        *proxies.entry(text(proxy, "proxy_version").to_owned()).or_default() += 1;
     }
     Ok((text(&version, "version").to_owned(), proxies))
 }
