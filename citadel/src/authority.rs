@@ -12,7 +12,7 @@ use mesh_identity::peer::{self, PeerError};
 use mesh_identity::{CertificateError, TrustBundle, TrustDomain};
 use rcgen::{CertificateParams, Issuer, KeyPair, PublicKeyData};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 pub use sign::{Issued, SignError};
@@ -171,7 +171,9 @@ impl Authority {
         };
         let certificate = CertificateDer::from_pem_slice(material.certificate.as_bytes())
             .map_err(|error| unusable(format!("no certificate: {error}")))?;
-        let key = KeyPair::from_pem(&material.key)
+        let key = PrivateKeyDer::from_pem_slice(material.key.as_bytes())
+            .map_err(|error| unusable(format!("no private key: {error}")))?;
+        let key = KeyPair::try_from(&key)
             .map_err(|error| unusable(format!("no private key: {error}")))?;
         check_key_pair(&certificate, &key).map_err(&unusable)?;
         let info =

@@ -275,4 +275,4 @@ fn caller(claims: Claims) -> Result<Caller, TokenError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
