@@ -7,4 +7,7 @@
 //!
 //! Only the owner may connect: the socket's mode is 0600 and the peer's uid is checked.
 
+mod logs;
+mod manifests;
+pub(crate) mod server;
 pub mod wire;

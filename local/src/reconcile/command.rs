@@ -1,0 +1,132 @@
+//! What clients may ask of the controller.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use super::Controller;
+use crate::api::wire::{Get, Scale, Workload};
+use crate::objects::{Key, Kind};
+use crate::pod::Context;
+
+/// One question or order; the answer goes into its channel (a client that went away is no error).
+pub(crate) enum Command {
+    /// Objects.
+    Get(Get, oneshot::Sender<Result<Vec<Value>, String>>),
+    /// A pod, to work with its containers: namespace, name or `deployment/NAME`.
+    Pod(
+        String,
+        String,
+        oneshot::Sender<Result<Arc<Context>, String>>,
+    ),
+    /// Which of these objects exist in a file that is not the platform's own: the file.
+    Source(Key, oneshot::Sender<Option<String>>),
+    /// Read the files now.
+    Reload(oneshot::Sender<()>),
+    /// A rolling restart.
+    Restart(Workload, oneshot::Sender<Result<(), String>>),
+    /// Another size.
+    Scale(Scale, oneshot::Sender<Result<(), String>>),
+}
+
+impl Controller {
+    /// Does what a client asked for.
+    pub(super) fn obey(&mut self, command: Command) {
+        match command {
+            Command::Get(get, answer) => drop(answer.send(self.get(&get))),
+            Command::Pod(namespace, name, answer) => {
+                let found = self
+                    .find_pod(&namespace, &name)
+                    .map(|pod| pod.handle.context());
+                let found = found.ok_or_else(|| self.no_pod(&namespace, &name));
+                drop(answer.send(found));
+            }
+            Command::Source(key, answer) => {
+                let source = self
+                    .loaded
+                    .manifests
+                    .get(&key)
+                    .map(|found| found.source.clone());
+                drop(answer.send(source));
+            }
+            Command::Reload(answer) => {
+                self.reload();
+                let _ = answer.send(());
+            }
+            Command::Restart(workload, answer) => {
+                let now = Timestamp::now().to_string();
+                let change = |record: &mut crate::objects::assigned::Record| {
+                    record.restarted_at = Some(now);
+                };
+                drop(answer.send(self.change(&workload.namespace, &workload.name, change)));
+            }
+            Command::Scale(scale, answer) => {
+                let replicas = i32::try_from(scale.replicas).unwrap_or(i32::MAX);
+                let change = |record: &mut crate::objects::assigned::Record| {
+                    record.replicas = Some(replicas);
+                };
+                drop(answer.send(self.change(&scale.namespace, &scale.name, change)));
+            }
+        }
+    }
+
+    fn change(
+        &mut self,
+        namespace: &str,
+        name: &str,
+        change: impl FnOnce(&mut crate::objects::assigned::Record),
+    ) -> Result<(), String> {
+        let key = Key::new(Kind::DEPLOYMENT, namespace, name);
+        match self.assigned.get_mut(&key) {
+            Some(record) => {
+                change(record);
+                Ok(())
+            }
+            None => Err(format!("{key} does not exist")),
+        }
+    }
+
+    fn get(&self, get: &Get) -> Result<Vec<Value>, String> {
+        let kind = Kind::named(&get.kind).ok_or_else(|| {
+            let kinds: Vec<&str> = Kind::all().map(|kind| kind.info().plural).collect();
+            format!(
+                "kind {} is not known here; there are {}",
+                get.kind,
+                kinds.join(", ")
+            )
+        })?;
+        let namespace = get.namespace.as_deref().filter(|_| kind.info().namespaced);
+        let found: Vec<Value> = self
+            .view
+            .iter()
+            .filter(|(key, _)| key.kind == kind)
+            .filter(|(key, _)| namespace.is_none_or(|namespace| key.namespace == namespace))
+            .filter(|(key, _)| get.name.as_ref().is_none_or(|name| key.name == *name))
+            .map(|(_, value)| value.clone())
+            .collect();
+        match &get.name {
+            Some(name) if found.is_empty() => Err(format!(
+                "{} does not exist",
+                Key::new(kind, namespace.unwrap_or("default"), name)
+            )),
+            _ => Ok(found),
+        }
+    }
+
+    fn no_pod(&self, namespace: &str, name: &str) -> String {
+        let there: Vec<&str> = self
+            .pods
+            .keys()
+            .filter(|(other, _)| other == namespace)
+            .map(|(_, name)| name.as_str())
+            .collect();
+        let there = if there.is_empty() {
+            "no pods".to_owned()
+        } else {
+            there.join(", ")
+        };
+        format!("pod {name} does not exist in namespace {namespace}, which has {there}")
+    }
+}
