@@ -27,6 +27,8 @@ pub use problem::Problem;
 pub use registry::{Registry, ServiceTarget};
 pub use rules::Rules;
 pub use scope::{Egress, Scope};
+pub(crate) use destination_rules::covers;
+pub(crate) use scope::{CacheKey, rule_for};
 pub use virtual_services::RouteRule;
 
 use std::sync::Arc;
@@ -70,7 +72,10 @@ impl Snapshot {
             .iter()
             .filter_map(|secret| {
                 let meta = &secret.metadata;
-                Some(((meta.namespace.clone()?, meta.name.clone()?), secret.clone()))
+                Some((
+                    (meta.namespace.clone()?, meta.name.clone()?),
+                    secret.clone(),
+                ))
             })
             .collect();
         let mut snapshot = Self {

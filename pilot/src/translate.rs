@@ -5,11 +5,25 @@
 //! and existing dashboards work with them. One module per resource type; [`names`] holds every
 //! name that two of them must agree on.
 
+use std::sync::Arc;
+
 use mesh_xds::type_url;
 
-use crate::snapshot::{Change, Snapshot};
+use crate::snapshot::{CacheKey, Change, Snapshot};
+use context::Context;
 
+mod access_log;
+mod authz;
+mod cluster;
+mod context;
+mod endpoint;
+mod listener;
+mod names;
 mod proxy;
+mod route;
+mod secret;
+mod tls;
+mod wire;
 
 pub use mesh_xds::{NamedResource, Scope as Names};
 pub use proxy::{Proxy, ProxyError, ProxyKind};
@@ -71,9 +85,42 @@ pub fn resources(
     type_url: &str,
     names: &Names,
 ) -> Vec<NamedResource> {
-    let _ = (snapshot, proxy, type_url, names);
-    Vec::new()
+    let cx = Context::new(snapshot, proxy);
+    match type_url {
+        type_url::CLUSTER => cluster::build(&cx, names),
+        type_url::ENDPOINT => endpoint::build(&cx, names),
+        type_url::LISTENER => listener::build(&cx, names),
+        type_url::ROUTE => route::build(&cx, names),
+        type_url::SECRET => secret::build(&cx, names),
+        _ => Vec::new(),
+    }
 }
+
+/// Resources that many proxies share, translated once per scope.
+///
+/// `what` and `proxy` (text), the scope, and with `by_labels` the proxy's labels must hold every input
+/// of `build` besides the snapshot: the cache then cannot serve what its key did not see.
+fn cached(
+    cx: &Context<'_>,
+    what: &str,
+    by_labels: bool,
+    proxy: String,
+    build: impl FnOnce() -> Vec<NamedResource>,
+) -> Arc<Vec<NamedResource>> {
+    let key = CacheKey {
+        what: what.to_owned(),
+        labels: by_labels.then(|| cx.labels.clone()),
+        proxy: format!("{proxy} {} {}", cx.proxy.cluster_id(), cx.proxy.ip.is_ipv4()),
+    };
+    if let Some(known) = cx.scope.cache.lock().get(&key) {
+        return known.clone();
+    }
+    // Built outside the lock: two threads may build the same resources once; they are equal.
+    let built = Arc::new(build());
+    cx.scope.cache.lock().entry(key).or_insert(built).clone()
+}
+
+pub(crate) use secret::problem as secret_problem;
 
 /// Which types must be translated again for `proxy` after `change`.
 pub fn affected(change: &Change, proxy: &Proxy) -> Types {

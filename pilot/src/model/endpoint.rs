@@ -93,7 +93,11 @@ pub fn from_slice(
         if conditions.terminating.unwrap_or_default() && !publish_not_ready {
             continue;
         }
-        for ip in endpoint.addresses.iter().filter_map(|text| text.parse().ok()) {
+        for ip in endpoint
+            .addresses
+            .iter()
+            .filter_map(|text| text.parse().ok())
+        {
             let workload = find(ip);
             let mut locality = workload
                 .as_ref()

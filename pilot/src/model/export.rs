@@ -15,11 +15,7 @@ pub enum ExportTo {
 
 impl ExportTo {
     /// The effective visibility of an object in `namespace`.
-    pub fn resolve(
-        own: &visibility::ExportTo,
-        default: &DefaultExport,
-        namespace: &str,
-    ) -> Self {
+    pub fn resolve(own: &visibility::ExportTo, default: &DefaultExport, namespace: &str) -> Self {
         match own {
             visibility::ExportTo::MeshDefault => Self::of_default(default, namespace),
             visibility::ExportTo::All => Self::Public,

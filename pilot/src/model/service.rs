@@ -110,10 +110,7 @@ impl Service {
 
     /// Whether a name must be looked up by the proxy.
     pub fn is_dns(&self) -> bool {
-        matches!(
-            self.resolution,
-            Resolution::Dns | Resolution::DnsRoundRobin
-        )
+        matches!(self.resolution, Resolution::Dns | Resolution::DnsRoundRobin)
     }
 
     /// Single addresses among the VIPs.
@@ -201,7 +198,10 @@ pub fn from_kubernetes(
         external: false,
         registry: Registry::Kubernetes,
         export_to: ExportTo::parse(exports.split(','), default, namespace),
-        selector: spec.selector.clone().filter(|selector| !selector.is_empty()),
+        selector: spec
+            .selector
+            .clone()
+            .filter(|selector| !selector.is_empty()),
         labels: meta.labels.clone().unwrap_or_default(),
         subject_alt_names: Vec::new(),
         created: created(meta),
@@ -226,9 +226,11 @@ fn cluster_ips(spec: &core::ServiceSpec) -> Result<Vec<Vip>, ServiceError> {
         .into_iter()
         .filter(|text| !text.is_empty() && *text != "None")
         .map(|text| {
-            text.parse().map(Vip::Ip).map_err(|_| ServiceError::Address {
-                value: text.clone(),
-            })
+            text.parse()
+                .map(Vip::Ip)
+                .map_err(|_| ServiceError::Address {
+                    value: text.clone(),
+                })
         })
         .collect()
 }

@@ -93,7 +93,11 @@ pub fn inline(object: &Object<ServiceEntry>, service: &Service) -> Vec<Endpoint>
     let entries = object.spec.endpoints.inline();
     if matches!(object.spec.endpoints, EntryEndpoints::Dns { .. }) && entries.is_empty() {
         let name = Address::Name(service.hostname.clone());
-        return service.ports.iter().map(|port| own_name(&name, port)).collect();
+        return service
+            .ports
+            .iter()
+            .map(|port| own_name(&name, port))
+            .collect();
     }
     entries
         .iter()

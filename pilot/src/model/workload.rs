@@ -133,7 +133,10 @@ fn addresses(status: &core::PodStatus) -> Vec<IpAddr> {
     if texts.is_empty() {
         texts.extend(&status.pod_ip);
     }
-    texts.into_iter().filter_map(|text| text.parse().ok()).collect()
+    texts
+        .into_iter()
+        .filter_map(|text| text.parse().ok())
+        .collect()
 }
 
 /// The Deployment rather than its ReplicaSet, whose name ends in the pod template's hash.
@@ -178,8 +181,6 @@ fn container_ports(spec: &core::PodSpec) -> BTreeMap<String, u16> {
         .iter()
         .chain(native_sidecars)
         .flat_map(|container| container.ports.iter().flatten())
-        .filter_map(|port| {
-            Some((port.name.clone()?, u16::try_from(port.container_port).ok()?))
-        })
+        .filter_map(|port| Some((port.name.clone()?, u16::try_from(port.container_port).ok()?)))
         .collect()
 }

@@ -94,17 +94,14 @@ impl Registry {
             }
         }
         for object in &inputs.services {
-            let service = match service::from_kubernetes(
-                object,
-                DOMAIN,
-                &mesh.default_service_export_to,
-            ) {
-                Ok(service) => service,
-                Err(error) => {
-                    problems.push(service_problem(object, &error));
-                    continue;
-                }
-            };
+            let service =
+                match service::from_kubernetes(object, DOMAIN, &mesh.default_service_export_to) {
+                    Ok(service) => service,
+                    Err(error) => {
+                        problems.push(service_problem(object, &error));
+                        continue;
+                    }
+                };
             let key = (service.namespace.as_str(), service.name.as_str());
             let mut endpoints: Vec<Endpoint> = slices
                 .get(&key)

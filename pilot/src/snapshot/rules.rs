@@ -51,7 +51,11 @@ impl Rules {
             .peer_authentications
             .get(&self.root_namespace)
             .filter(|_| namespace != self.root_namespace);
-        let policies = own.into_iter().chain(root).flatten().map(|policy| &**policy);
+        let policies = own
+            .into_iter()
+            .chain(root)
+            .flatten()
+            .map(|policy| &**policy);
         EffectiveMtls::compute(policies, namespace, labels, &self.root_namespace)
     }
 

@@ -95,9 +95,8 @@ impl Scope {
     pub(super) fn build(snapshot: &Snapshot, key: &Key) -> Self {
         let sidecar = key.sidecar.as_ref().and_then(|(namespace, name)| {
             let mut sidecars = snapshot.rules.sidecars.iter();
-            sidecars.find(|sidecar| {
-                sidecar.meta.namespace == *namespace && sidecar.meta.name == *name
-            })
+            sidecars
+                .find(|sidecar| sidecar.meta.namespace == *namespace && sidecar.meta.name == *name)
         });
         let visible = visible(snapshot, &key.namespace);
         let rules: Vec<_> = snapshot

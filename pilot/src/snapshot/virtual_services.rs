@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use mesh_config::{
-    HostPattern, MeshConfig, Object, VirtualService, virtual_service::GatewayRef,
-};
+use mesh_config::{HostPattern, MeshConfig, Object, VirtualService, virtual_service::GatewayRef};
 
 use super::DOMAIN;
 use crate::model::ExportTo;

@@ -48,7 +48,9 @@ pub struct Proxy {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProxyError {
     /// Not four parts.
-    #[error("node id {id:?} is not TYPE~IP~POD.NAMESPACE~DOMAIN (start the proxy with `proxy sidecar` or `proxy router`)")]
+    #[error(
+        "node id {id:?} is not TYPE~IP~POD.NAMESPACE~DOMAIN (start the proxy with `proxy sidecar` or `proxy router`)"
+    )]
     Id {
         /// What was sent.
         id: String,
@@ -91,7 +93,9 @@ impl Proxy {
                 });
             }
         };
-        let ip = ip.parse().map_err(|_| ProxyError::Address { ip: ip.to_owned() })?;
+        let ip = ip
+            .parse()
+            .map_err(|_| ProxyError::Address { ip: ip.to_owned() })?;
         let (pod, id_namespace) = pod.rsplit_once('.').unwrap_or((pod, ""));
         let metadata = node.metadata.clone().unwrap_or_default();
         let text = |key: &str| string(&metadata, key);

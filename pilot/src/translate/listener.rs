@@ -1,0 +1,63 @@
+//! LDS: what sidecars and gateways listen on.
+//!
+//! - [`outbound`]: one listener per HTTP port, and per address and port of TCP services; redirected
+//!   connections reach them through `virtualOutbound`.
+//! - [`inbound`]: `virtualInbound`, one filter chain per port of the workload, transport and protocol.
+//! - [`gateway`]: the ports of Gateways.
+
+mod chain;
+mod gateway;
+mod http;
+mod inbound;
+mod outbound;
+mod outbound_chains;
+mod tcp;
+mod virtual_outbound;
+
+use super::{NamedResource, Names, context::Context, wire::*};
+
+pub(crate) use outbound::detected_route;
+
+/// The listeners of a proxy, sorted by name.
+pub(crate) fn build(cx: &Context<'_>, wanted: &Names) -> Vec<NamedResource> {
+    let mut out = Vec::new();
+    if cx.is_sidecar() {
+        out.extend(outbound::build(cx).iter().cloned());
+        let own = inbound::build(cx).into_iter().chain([virtual_outbound::build(cx)]);
+        out.extend(own.map(|listener| NamedResource::new(listener.name.clone(), &listener)));
+    } else {
+        let own = gateway::build(cx).into_iter();
+        out.extend(own.map(|listener| NamedResource::new(listener.name.clone(), &listener)));
+    }
+    out.retain(|resource| wanted.contains(&resource.name));
+    out.sort_by(|a, b| a.name.cmp(&b.name));
+    out
+}
+
+/// A TLS inspector: finds out TLS, SNI and ALPN.
+fn tls_inspector() -> listener::ListenerFilter {
+    listener_filter(
+        "envoy.filters.listener.tls_inspector",
+        &mesh_xds::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector::default(),
+    )
+}
+
+/// An HTTP inspector: finds out HTTP in plain text.
+fn http_inspector() -> listener::ListenerFilter {
+    listener_filter(
+        "envoy.filters.listener.http_inspector",
+        &mesh_xds::envoy::extensions::filters::listener::http_inspector::v3::HttpInspector::default(),
+    )
+}
+
+/// Restores the address that the client dialled.
+fn original_destination() -> listener::ListenerFilter {
+    listener_filter(
+        "envoy.filters.listener.original_dst",
+        &mesh_xds::envoy::extensions::filters::listener::original_dst::v3::OriginalDst::default(),
+    )
+}
+
+fn strings(values: &[&str]) -> Vec<String> {
+    values.iter().map(|&value| value.to_owned()).collect()
+}
