@@ -1,6 +1,8 @@
 //! A client and a server, joined by a link that loses streams at any moment, end up agreed:
 //! whatever the script of changes, deliveries, refusals and reconnects was.
 
+#![allow(clippy::unwrap_used)] // A test may: an integration test's helpers count as none.
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use mesh_xds::client::{DeltaClient, Rejection, SotwClient, Update};
@@ -190,7 +192,7 @@ impl<C: Client> World<C> {
     }
 
     /// Whether there was something to deliver.
-    fn to_server(&mut self) -> bool {
+    fn deliver_request(&mut self) -> bool {
         let Some(stream) = &mut self.stream else {
             return false;
         };
@@ -205,7 +207,7 @@ impl<C: Client> World<C> {
     }
 
     /// Whether there was something to deliver.
-    fn to_client(&mut self) -> bool {
+    fn deliver_response(&mut self) -> bool {
         let Some(stream) = &mut self.stream else {
             return false;
         };
@@ -243,7 +245,7 @@ impl<C: Client> World<C> {
     }
 
     fn settle(&mut self) {
-        while self.to_server() || self.to_client() {}
+        while self.deliver_request() || self.deliver_response() {}
     }
 
     fn run(&mut self, step: Step) {
@@ -274,8 +276,8 @@ impl<C: Client> World<C> {
             Step::PushEndpoints(number) => {
                 self.push(ENDPOINT, Scope::Only([name(number)].into()));
             }
-            Step::ToServer => drop(self.to_server()),
-            Step::ToClient => drop(self.to_client()),
+            Step::ToServer => drop(self.deliver_request()),
+            Step::ToClient => drop(self.deliver_response()),
             Step::Break => self.stream = None,
             Step::Connect => self.connect(),
         }

@@ -65,6 +65,13 @@ impl Session for SotwSession {
             };
         }
         if kind.in_flight_differs(nonce) {
+            // It answers nothing, but its names are the newest we know. Ignoring them would be
+            // allowed, yet a name dropped and added again meanwhile would then never be sent,
+            // while the client has forgotten it.
+            if let Some(scope) = subscribe(kind, request) {
+                let put_off = kind.state.begin(scope);
+                debug_assert_eq!(put_off, None, "a response is unanswered");
+            }
             return Received {
                 type_url,
                 verdict: Verdict::Stale,
@@ -129,7 +136,7 @@ impl Session for SotwSession {
         let difference = kind.state.difference(scope, resources);
         // Absence can be told only by a whole set without it.
         let news = !difference.changed.is_empty() || (whole && !difference.removed.is_empty());
-        if !news && !(whole && kind.state.owed) {
+        if !(news || whole && kind.state.owed) {
             kind.state.up_to_date(version);
             return None;
         }

@@ -1,0 +1,228 @@
+//! Discovery as a proxy meets it: files change, a real gRPC client sees what it should and
+//! nothing more.
+
+#![allow(clippy::unwrap_used)] // A test may: an integration test's helpers count as none.
+
+#[path = "serve/mesh.rs"]
+mod mesh;
+
+use std::collections::BTreeSet;
+
+use mesh::{Files, Proxy, service, slice, text_of};
+use mesh_pilot::Access;
+use mesh_pilot::serve::Sync;
+use mesh_xds::client::Rejection;
+use mesh_xds::envoy::config::endpoint::v3::ClusterLoadAssignment;
+use mesh_xds::type_url::{CLUSTER, ENDPOINT, LISTENER, SECRET};
+use tonic::Code;
+
+const A: &str = "outbound|9080||a.default.svc.cluster.local";
+const B: &str = "outbound|9080||b.default.svc.cluster.local";
+
+fn mesh() -> Files {
+    let mesh = Files::new();
+    mesh.write(
+        "a.yaml",
+        &format!("{}---\n{}", service("a"), slice("a", &["10.244.0.5"])),
+    );
+    mesh
+}
+
+#[tokio::test]
+async fn a_new_service_arrives_as_one_more_cluster() {
+    let mesh = mesh().start(Access::Anyone).await;
+    let mut proxy = mesh.connect(&Proxy::sidecar("p", "default")).await;
+    proxy.subscribe_all(CLUSTER).await;
+    let first = proxy.next().await;
+    assert!(first.names().contains(A), "{:?}", first.names());
+
+    mesh.write("b.yaml", &service("b"));
+    let second = proxy.next().await;
+    assert_eq!(second.names(), BTreeSet::from([B]));
+
+    mesh.remove("b.yaml");
+    let third = proxy.next().await;
+    assert_eq!(
+        (third.names().len(), third.update.removed.as_slice()),
+        (0, [B.to_owned()].as_slice())
+    );
+    mesh.stop(vec![proxy]).await;
+}
+
+#[tokio::test]
+async fn a_changed_endpoint_is_one_small_push() {
+    let mesh = mesh().start(Access::Anyone).await;
+    let mut proxy = mesh.connect(&Proxy::sidecar("p", "default")).await;
+    for kind in [CLUSTER, LISTENER] {
+        proxy.subscribe_all(kind).await;
+        proxy.next().await;
+    }
+    proxy.subscribe(ENDPOINT, &[A]).await;
+    let first: ClusterLoadAssignment = proxy.next().await.only();
+    assert!(text_of(&first).contains("10.244.0.5"));
+
+    mesh.write(
+        "a.yaml",
+        &format!("{}---\n{}", service("a"), slice("a", &["10.244.0.6"])),
+    );
+    let second = proxy.next().await;
+    assert_eq!(second.update.type_url, ENDPOINT);
+    let second: ClusterLoadAssignment = second.only();
+    assert!(text_of(&second).contains("10.244.0.6"));
+    proxy.expect_nothing().await;
+    mesh.stop(vec![proxy]).await;
+}
+
+#[tokio::test]
+async fn bookkeeping_is_no_news() {
+    let mesh = mesh().start(Access::Anyone).await;
+    let mut proxy = mesh.connect(&Proxy::sidecar("p", "default")).await;
+    proxy.subscribe_all(CLUSTER).await;
+    proxy.next().await;
+    let text = format!("{}---\n{}", service("a"), slice("a", &["10.244.0.5"]));
+    mesh.write(
+        "a.yaml",
+        &text.replace("name: a,", "name: a, resourceVersion: '7',"),
+    );
+    mesh.write("b.yaml", &service("b"));
+    assert_eq!(proxy.next().await.names(), BTreeSet::from([B]));
+    mesh.stop(vec![proxy]).await;
+}
+
+#[tokio::test]
+async fn a_refusal_is_recorded_with_its_reason_and_cleared_by_the_next_good_push() {
+    let mesh = mesh().start(Access::Anyone).await;
+    let mut proxy = mesh.connect(&Proxy::sidecar("p", "default")).await;
+    proxy.subscribe_all(CLUSTER).await;
+    let rejected = Rejection {
+        name: A.to_owned(),
+        reason: "unknown balancer".to_owned(),
+    };
+    proxy.next_refusing(&[rejected]).await;
+    let status = mesh
+        .status_when("p", |status| status.clusters.nack.is_some())
+        .await;
+    assert_eq!(status.clusters.status, Sync::Stale);
+    assert!(
+        status
+            .clusters
+            .nack
+            .unwrap()
+            .message
+            .contains("unknown balancer")
+    );
+    assert!(
+        mesh.metrics()
+            .contains("pilot_total_xds_rejects{type=\"cds\"} 1")
+    );
+
+    mesh.write("b.yaml", &service("b"));
+    proxy.next().await;
+    let status = mesh
+        .status_when("p", |status| status.clusters.status == Sync::Synced)
+        .await;
+    assert_eq!(status.clusters.nack, None);
+    mesh.stop(vec![proxy]).await;
+}
+
+#[tokio::test]
+async fn a_reconnect_with_known_versions_is_sent_nothing_again() {
+    let mesh = mesh().start(Access::Anyone).await;
+    let mut proxy = mesh.connect(&Proxy::sidecar("p", "default")).await;
+    proxy.subscribe_all(CLUSTER).await;
+    proxy.next().await;
+    proxy.subscribe(ENDPOINT, &[A]).await;
+    proxy.next().await;
+
+    proxy.reconnect().await;
+    proxy.expect_nothing().await;
+    let status = mesh
+        .status_when("p", |status| status.clusters.status == Sync::Synced)
+        .await;
+    assert_eq!(status.endpoints.status, Sync::Synced);
+    mesh.stop(vec![proxy]).await;
+}
+
+#[tokio::test]
+async fn a_bad_document_is_listed_and_the_rest_goes_on() {
+    let mesh = mesh().start(Access::Anyone).await;
+    let mut proxy = mesh.connect(&Proxy::sidecar("p", "default")).await;
+    proxy.subscribe_all(CLUSTER).await;
+    proxy.next().await;
+    mesh.write("bad.yaml", &service("c").replace("9080", "many"));
+    mesh.write("b.yaml", &service("b"));
+    assert_eq!(proxy.next().await.names(), BTreeSet::from([B]));
+    let problems = mesh.page("/debug/problems");
+    assert!(
+        problems.contains("Service default/c") && problems.contains("spec.ports[0].port"),
+        "{problems}"
+    );
+    mesh.stop(vec![proxy]).await;
+}
+
+#[tokio::test]
+async fn callers_must_be_who_they_say_they_are() {
+    let mesh = mesh().start(Access::Identified).await;
+    let as_node = |account: &str| Proxy::sidecar("p", "default").account(account);
+    let nobody = mesh.refusal(&as_node("a")).await;
+    assert_eq!(nobody.code(), Code::Unauthenticated);
+    let other = mesh.refusal(&as_node("a").identity("default", "b")).await;
+    assert_eq!(other.code(), Code::PermissionDenied);
+    assert!(
+        other
+            .message()
+            .contains("spiffe://cluster.local/ns/default/sa/b")
+    );
+    let mut proxy = mesh.connect(&as_node("a").identity("default", "a")).await;
+    proxy.subscribe_all(CLUSTER).await;
+    proxy.next().await;
+    mesh.stop(vec![proxy]).await;
+}
+
+#[tokio::test]
+async fn secrets_go_to_gateways_of_their_namespace_with_a_proven_identity() {
+    let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: shop, namespace: edge}\ntype: kubernetes.io/tls\ndata: {tls.crt: Y2VydA==, tls.key: a2V5}\n";
+    let name = "kubernetes://shop";
+    let mesh = mesh();
+    mesh.write("secret.yaml", secret);
+    let mesh = mesh.start(Access::Identified).await;
+    let mut own = mesh
+        .connect(&Proxy::router("g", "edge").identity("edge", "g"))
+        .await;
+    own.subscribe(SECRET, &[name]).await;
+    assert_eq!(own.next().await.names(), BTreeSet::from([name]));
+    let mut other = mesh
+        .connect(&Proxy::router("g", "default").identity("default", "g"))
+        .await;
+    other.subscribe(SECRET, &[name]).await;
+    let none = other.next().await;
+    assert_eq!((none.names().len(), none.update.removed.len()), (0, 1));
+    mesh.stop(vec![own, other]).await;
+
+    let mesh = Files::new();
+    mesh.write("secret.yaml", secret);
+    let mesh = mesh.start(Access::Anyone).await;
+    let mut anyone = mesh
+        .connect(&Proxy::router("g", "edge").identity("edge", "g"))
+        .await;
+    anyone.subscribe(SECRET, &[name]).await;
+    assert_eq!(anyone.next().await.names().len(), 0);
+    mesh.stop(vec![anyone]).await;
+}
+
+#[tokio::test]
+async fn state_of_the_world_clients_get_whole_sets() {
+    let mesh = mesh().start(Access::Anyone).await;
+    let mut proxy = mesh.connect_sotw(&Proxy::sidecar("p", "default")).await;
+    let first = proxy.subscribe_clusters().await;
+    assert!(first.contains(A));
+    mesh.write("b.yaml", &service("b"));
+    let second = proxy.next_clusters().await;
+    assert!(second.contains(A) && second.contains(B));
+    assert_eq!(
+        mesh.status()[0].variant,
+        mesh_pilot::serve::Variant::StateOfTheWorld
+    );
+    drop(proxy);
+    mesh.stop(Vec::new()).await;
+}
