@@ -6,13 +6,21 @@
 //! [`SpawnError`] with the step and the errno.
 //!
 //! The root is a tmpfs whose entries are the host's, read-only; `/etc` is the host's with own
-//! `resolv.conf`, `hosts` and `hostname`; `/run`, `/tmp`, `/dev/shm` are empty and writable. A mount may
-//! stand at any path, whether or not it exists on the host.
+//! `resolv.conf`, `hosts` and `hostname`; `/run`, `/tmp`, `/var/tmp`, `/dev/shm` are empty and writable. A
+//! mount may stand at any path, whether or not it exists on the host. A program (`argv[0]`, absolute) that
+//! the empty directories would hide is shown at its own path.
+//!
+//! Process 1 of the container is ours: it reaps, passes signals on, and ends with the program; that ends
+//! everything the program has started.
 
+mod container;
 mod init;
 mod root;
 mod spawn;
+mod spawner;
 mod spec;
+mod status;
+mod user;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,7 +29,7 @@ pub use spawn::{Child, exec_in, spawn};
 pub use spec::{Capabilities, Exec, Mount, Source, Spec, Streams, User};
 
 /// How a container's program ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Exit {
     /// It returned this exit code.
     Code(i32),
@@ -58,6 +66,18 @@ pub enum SpawnError {
         /// The system's answer.
         source: std::io::Error,
     },
+}
+
+impl SpawnError {
+    fn setup<Failed: Into<std::io::Error>>(
+        step: impl Into<String>,
+    ) -> impl FnOnce(Failed) -> SpawnError {
+        let step = step.into();
+        move |failed| SpawnError::Setup {
+            step,
+            source: failed.into(),
+        }
+    }
 }
 
 /// Runs the hidden commands of this module, if this process was started for one.

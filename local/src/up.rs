@@ -8,8 +8,10 @@
 //! The inner process has no way out but the [`Host`] channel: it asks the outer one for sockets of the
 //! host's network (published ports, connections that leave the cluster, the host's DNS resolver).
 
+mod forbidden;
 mod host;
 mod outer;
+mod wire;
 
 use std::io;
 use std::net::SocketAddr;

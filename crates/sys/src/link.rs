@@ -49,12 +49,15 @@ impl Links {
         Ok(Index(link.header.index))
     }
 
-    /// Makes a bridge, up.
+    /// Makes a bridge with this hardware address, up.
+    ///
+    /// The address must be given: a bridge otherwise takes the lowest of its ports', and changes it when
+    /// ports come and go, under neighbours that have resolved the old one.
     ///
     /// # Errors
     /// `AlreadyExists`, `PermissionDenied`.
-    pub async fn add_bridge(&self, name: &str) -> io::Result<Index> {
-        let request = self.handle.link().add(LinkBridge::new(name).up().build());
+    pub async fn add_bridge(&self, name: &str, hardware: [u8; 6]) -> io::Result<Index> {
+        let request = self.handle.link().add(LinkBridge::new(name).address(hardware.to_vec()).up().build());
         request.execute().await.map_err(|error| failed(&format!("add bridge {name}"), error))?;
         self.find(name).await
     }

@@ -21,7 +21,7 @@ pub struct Spec {
     pub mounts: Vec<Mount>,
     /// The program and how it runs.
     pub exec: Exec,
-    /// Program and its user's privileges beyond the default set.
+    /// What the program may do, against the container runtimes' default set.
     pub capabilities: Capabilities,
 }
 
@@ -32,9 +32,10 @@ pub struct Exec {
     pub argv: Vec<String>,
     /// The whole environment.
     pub env: Vec<(String, String)>,
-    /// Working directory, made when missing (containers only).
+    /// Working directory, absolute; made when missing (by [`spawn`](super::spawn) only).
     pub cwd: PathBuf,
-    /// User to run as.
+    /// User to run as. As the proxy's (1337) where that id does not exist, it keeps `CAP_NET_ADMIN`, so that it
+    /// can mark its sockets instead.
     pub user: User,
     /// Standard streams.
     pub streams: Streams,
@@ -91,7 +92,7 @@ pub enum Source {
     /// A file or directory of the host, live: changes on either side are seen on the other (hostPath;
     /// emptyDir shared by a pod's containers; projected volumes that are updated).
     Host(PathBuf),
-    /// Files with these contents in a directory of this container's own. Paths are relative.
+    /// Files with these contents in a directory of this container's own, owned by its user. Paths are relative.
     Files {
         /// Relative path to contents.
         files: BTreeMap<PathBuf, Vec<u8>>,

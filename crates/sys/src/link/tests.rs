@@ -3,6 +3,8 @@ use std::os::fd::AsFd;
 use super::*;
 use crate::testing::isolated;
 
+const HARDWARE: [u8; 6] = [0x0a, 0x58, 10, 244, 0, 1];
+
 #[test]
 fn a_pod_is_reached_through_the_bridge() {
     isolated("link::tests::a_pod_is_reached_through_the_bridge", || {
@@ -10,11 +12,11 @@ fn a_pod_is_reached_through_the_bridge() {
         let pod = NetNs::create().unwrap();
         let gateway = Ipv4Addr::new(10, 244, 0, 1);
         in_netns(&node, async |links: Links| {
-            let bridge = links.add_bridge("mesh0").await?;
+            let bridge = links.add_bridge("mesh0", HARDWARE).await?;
             links.add_address(bridge, "10.244.0.1/16".parse().unwrap()).await?;
             links.add_veth("v1", bridge, "eth0", pod.as_fd()).await?;
             assert!(links.names().await?.contains(&"v1".to_owned()));
-            let again = links.add_bridge("mesh0").await.unwrap_err();
+            let again = links.add_bridge("mesh0", HARDWARE).await.unwrap_err();
             assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
             Ok(())
         })
