@@ -146,6 +146,10 @@ pub struct Object<S> {
 
 /// Any mesh resource.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one per object of configuration, and kept behind an Arc"
+)]
 pub enum Resource {
     /// A [`VirtualService`].
     VirtualService(Object<VirtualService>),

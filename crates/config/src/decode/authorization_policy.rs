@@ -85,22 +85,37 @@ fn rule(node: &Node<'_>) -> Option<Rule> {
     })
 }
 
+/// The fields of a source.
+const SOURCE: [&str; 10] = [
+    "principals",
+    "notPrincipals",
+    "namespaces",
+    "notNamespaces",
+    "serviceAccounts",
+    "notServiceAccounts",
+    "ipBlocks",
+    "notIpBlocks",
+    "remoteIpBlocks",
+    "notRemoteIpBlocks",
+];
+
+/// The fields of an operation.
+const OPERATION: [&str; 8] = [
+    "hosts",
+    "notHosts",
+    "ports",
+    "notPorts",
+    "methods",
+    "notMethods",
+    "paths",
+    "notPaths",
+];
+
 fn from(node: &Node<'_>) -> Option<SourceRule> {
     let fields = node.open(&["source"], &[])?;
     let node = fields.required("source", "name the caller's attributes")?;
     let fields = node.open(
-        &[
-            "principals",
-            "notPrincipals",
-            "namespaces",
-            "notNamespaces",
-            "serviceAccounts",
-            "notServiceAccounts",
-            "ipBlocks",
-            "notIpBlocks",
-            "remoteIpBlocks",
-            "notRemoteIpBlocks",
-        ],
+        &SOURCE,
         &[
             ("requestPrincipals", JWT),
             ("notRequestPrincipals", JWT),
@@ -126,15 +141,14 @@ fn from(node: &Node<'_>) -> Option<SourceRule> {
         ip_blocks: values(&fields, "ipBlocks", "notIpBlocks", subnet),
         remote_ip_blocks: values(&fields, "remoteIpBlocks", "notRemoteIpBlocks", subnet),
     };
-    if source == SourceRule::default() {
+    if fields.present(&SOURCE).is_empty() {
         fields.error::<()>(
             "says nothing",
             "name principals, namespaces, serviceAccounts, ipBlocks or remoteIpBlocks",
         );
     }
-    if !source.service_accounts.is_empty()
-        && !(source.principals.is_empty() && source.namespaces.is_empty())
-    {
+    let implied = !source.principals.is_empty() || !source.namespaces.is_empty();
+    if implied && !source.service_accounts.is_empty() {
         let problem = "cannot be set together with principals or namespaces";
         fields.error_at::<()>(
             "serviceAccounts",
@@ -148,26 +162,14 @@ fn from(node: &Node<'_>) -> Option<SourceRule> {
 fn to(node: &Node<'_>) -> Option<Operation> {
     let fields = node.open(&["operation"], &[])?;
     let node = fields.required("operation", "name hosts, ports, methods or paths")?;
-    let fields = node.open(
-        &[
-            "hosts",
-            "notHosts",
-            "ports",
-            "notPorts",
-            "methods",
-            "notMethods",
-            "paths",
-            "notPaths",
-        ],
-        &[],
-    )?;
+    let fields = node.open(&OPERATION, &[])?;
     let operation = Operation {
         hosts: patterns(&fields, "hosts", "notHosts"),
         ports: values(&fields, "ports", "notPorts", port),
         methods: patterns(&fields, "methods", "notMethods"),
         paths: values(&fields, "paths", "notPaths", path),
     };
-    if operation == Operation::default() {
+    if fields.present(&OPERATION).is_empty() {
         fields.error::<()>("says nothing", "name hosts, ports, methods or paths");
     }
     Some(operation)

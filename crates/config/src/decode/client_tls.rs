@@ -36,59 +36,65 @@ pub(super) fn read(node: &Node<'_>) -> Option<ClientTls> {
         None => Mode::Disable,
         Some(node) => node.choice(&words, &[])?,
     };
-    const CERTIFICATE: [&str; 2] = ["clientCertificate", "privateKey"];
     match mode {
-        Mode::Disable => {
-            const ALL: [&str; 7] = [
-                "clientCertificate",
-                "privateKey",
-                "caCertificates",
-                "credentialName",
-                "subjectAltNames",
-                "sni",
-                "insecureSkipVerify",
-            ];
-            refuse(
-                &fields,
-                &ALL,
-                "DISABLE (the default)",
-                "set mode, or remove it",
-            );
-            Some(ClientTls::Disable)
-        }
-        Mode::Simple => {
-            refuse(
-                &fields,
-                &CERTIFICATE,
-                "SIMPLE",
-                "use mode MUTUAL, or remove it",
-            );
-            fields.exclusive(&["credentialName", "caCertificates"]);
-            let roots = fields
-                .text("credentialName")
-                .map(ServerVerification::Credential);
-            Some(ClientTls::Simple(originated(&fields, roots)))
-        }
+        Mode::Disable => Some(disable(&fields)),
+        Mode::Simple => Some(simple(&fields)),
         Mode::Mutual => mutual(&fields),
-        Mode::IstioMutual => {
-            const OWN: [&str; 5] = [
-                "clientCertificate",
-                "privateKey",
-                "caCertificates",
-                "credentialName",
-                "insecureSkipVerify",
-            ];
-            refuse(
-                &fields,
-                &OWN,
-                "ISTIO_MUTUAL, which uses the mesh's certificates",
-                "remove it",
-            );
-            Some(ClientTls::IstioMutual {
-                subject_alt_names: fields.texts("subjectAltNames"),
-                sni: fields.text("sni"),
-            })
-        }
+        Mode::IstioMutual => Some(istio_mutual(&fields)),
+    }
+}
+
+fn disable(fields: &Fields<'_>) -> ClientTls {
+    const ALL: [&str; 7] = [
+        "clientCertificate",
+        "privateKey",
+        "caCertificates",
+        "credentialName",
+        "subjectAltNames",
+        "sni",
+        "insecureSkipVerify",
+    ];
+    refuse(
+        fields,
+        &ALL,
+        "DISABLE (the default)",
+        "set mode, or remove it",
+    );
+    ClientTls::Disable
+}
+
+fn simple(fields: &Fields<'_>) -> ClientTls {
+    let certificate = ["clientCertificate", "privateKey"];
+    refuse(
+        fields,
+        &certificate,
+        "SIMPLE",
+        "use mode MUTUAL, or remove it",
+    );
+    fields.exclusive(&["credentialName", "caCertificates"]);
+    let roots = fields
+        .text("credentialName")
+        .map(ServerVerification::Credential);
+    ClientTls::Simple(originated(fields, roots))
+}
+
+fn istio_mutual(fields: &Fields<'_>) -> ClientTls {
+    const OWN: [&str; 5] = [
+        "clientCertificate",
+        "privateKey",
+        "caCertificates",
+        "credentialName",
+        "insecureSkipVerify",
+    ];
+    refuse(
+        fields,
+        &OWN,
+        "ISTIO_MUTUAL, which uses the mesh's certificates",
+        "remove it",
+    );
+    ClientTls::IstioMutual {
+        subject_alt_names: fields.texts("subjectAltNames"),
+        sni: fields.text("sni"),
     }
 }
 

@@ -1,18 +1,29 @@
 //! The known word that a misspelt one was meant to be.
 
 /// The candidate closest to `word`, if it is close enough to be meant: case and separators do
-/// not count, and at most a third of the letters may differ.
+/// not count, and at most a third of the letters may differ, or the word is a part of it.
 pub(super) fn nearest<'a>(
     word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
+    candidates: impl IntoIterator<Item = &'a str> + Clone,
 ) -> Option<&'a str> {
     let plain = simplify(word);
     let (distance, best) = candidates
+        .clone()
         .into_iter()
         .map(|candidate| (distance(&plain, &simplify(candidate)), candidate))
         .min_by_key(|(distance, _)| *distance)?;
     let allowed = plain.len().max(3) / 3;
-    (distance <= allowed).then_some(best)
+    if distance <= allowed {
+        return Some(best);
+    }
+    // Short words are parts of too much.
+    let part = |candidate: &&str| {
+        plain.len() >= 4
+            && simplify(candidate)
+                .windows(plain.len())
+                .any(|part| part == plain)
+    };
+    candidates.into_iter().find(part)
 }
 
 fn simplify(word: &str) -> Vec<char> {
@@ -53,6 +64,7 @@ mod tests {
         assert_eq!(nearest("per_try_timeout", known), Some("perTryTimeout"));
         assert_eq!(nearest("Timeout", known), Some("timeout"));
         assert_eq!(nearest("routes", known), Some("route"));
+        assert_eq!(nearest("labels", ["matchLabels"]), Some("matchLabels"));
         assert_eq!(nearest("banana", known), None);
     }
 }
