@@ -26,6 +26,9 @@ pub enum JsonError {
         #[source]
         source: prost::DecodeError,
     },
+    /// The JSON is no message.
+    #[error("read a message from JSON")]
+    Read(#[source] serde_json::Error),
     /// A nested message can't be printed, most often an `Any` of unknown type.
     #[error("print {type_url}")]
     Print {
@@ -74,6 +77,21 @@ pub fn to_json(any: &Any) -> Result<serde_json::Value, JsonError> {
     Ok(value)
 }
 
+/// Reads what [`to_json`] prints: an object with `@type`, proto or JSON field names.
+///
+/// # Errors
+/// [`JsonError::Read`] names the field at fault.
+pub fn from_json(value: &serde_json::Value) -> Result<Any, JsonError> {
+    let descriptor = POOL
+        .get_message_by_name("google.protobuf.Any")
+        .expect("the descriptor set holds the well-known types");
+    let message = DynamicMessage::deserialize(descriptor, value).map_err(JsonError::Read)?;
+    message.transcode_to().map_err(|source| JsonError::Malformed {
+        type_url: "google.protobuf.Any".to_owned(),
+        source,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,6 +122,18 @@ mod tests {
             value["transport_socket"]["typed_config"]["@type"],
             "type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
         );
+    }
+
+    #[test]
+    fn reads_what_it_prints() {
+        let cluster = Cluster {
+            name: "a".to_owned(),
+            ..Cluster::default()
+        };
+        let any = pack(&cluster);
+        assert_eq!(from_json(&to_json(&any).unwrap()).unwrap(), any);
+        let bad = serde_json::json!({"@type": crate::type_url::CLUSTER, "nope": 1});
+        assert!(from_json(&bad).is_err());
     }
 
     #[test]
