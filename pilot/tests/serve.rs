@@ -8,7 +8,7 @@ mod mesh;
 
 use std::collections::BTreeSet;
 
-use mesh::{Files, Proxy, service, slice, text_of};
+use mesh::{Files, Proxy, gateway_with_secret, service, slice, text_of};
 use mesh_pilot::Access;
 use mesh_pilot::serve::Sync;
 use mesh_xds::client::Rejection;
@@ -136,10 +136,10 @@ async fn a_reconnect_with_known_versions_is_sent_nothing_again() {
 
     proxy.reconnect().await;
     proxy.expect_nothing().await;
-    let status = mesh
-        .status_when("p", |status| status.clusters.status == Sync::Synced)
-        .await;
-    assert_eq!(status.endpoints.status, Sync::Synced);
+    mesh.status_when("p", |status| {
+        status.clusters.status == Sync::Synced && status.endpoints.status == Sync::Synced
+    })
+    .await;
     mesh.stop(vec![proxy]).await;
 }
 
@@ -181,30 +181,39 @@ async fn callers_must_be_who_they_say_they_are() {
 
 #[tokio::test]
 async fn secrets_go_to_gateways_of_their_namespace_with_a_proven_identity() {
-    let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: shop, namespace: edge}\ntype: kubernetes.io/tls\ndata: {tls.crt: Y2VydA==, tls.key: a2V5}\n";
+    let manifests = gateway_with_secret();
     let name = "kubernetes://shop";
+    let router = |namespace: &str| {
+        Proxy::router("g", namespace)
+            .labelled("edge")
+            .identity(namespace, "g")
+    };
     let mesh = mesh();
-    mesh.write("secret.yaml", secret);
+    mesh.write("gateway.yaml", &manifests);
     let mesh = mesh.start(Access::Identified).await;
-    let mut own = mesh
-        .connect(&Proxy::router("g", "edge").identity("edge", "g"))
-        .await;
+    let mut own = mesh.connect(&router("edge")).await;
     own.subscribe(SECRET, &[name]).await;
-    assert_eq!(own.next().await.names(), BTreeSet::from([name]));
-    let mut other = mesh
-        .connect(&Proxy::router("g", "default").identity("default", "g"))
-        .await;
+    assert_eq!(
+        own.next().await.names(),
+        BTreeSet::from([name]),
+        "{}",
+        mesh.page("/debug/problems")
+    );
+    let mut other = mesh.connect(&router("default")).await;
     other.subscribe(SECRET, &[name]).await;
     let none = other.next().await;
     assert_eq!((none.names().len(), none.update.removed.len()), (0, 1));
+    let dump = mesh.page("/debug/config_dump?proxyID=g.edge");
+    assert!(
+        dump.contains(name) && !dump.contains("inline_bytes"),
+        "keys are not shown"
+    );
     mesh.stop(vec![own, other]).await;
 
     let mesh = Files::new();
-    mesh.write("secret.yaml", secret);
+    mesh.write("gateway.yaml", &manifests);
     let mesh = mesh.start(Access::Anyone).await;
-    let mut anyone = mesh
-        .connect(&Proxy::router("g", "edge").identity("edge", "g"))
-        .await;
+    let mut anyone = mesh.connect(&router("edge")).await;
     anyone.subscribe(SECRET, &[name]).await;
     assert_eq!(anyone.next().await.names().len(), 0);
     mesh.stop(vec![anyone]).await;

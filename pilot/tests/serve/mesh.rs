@@ -64,6 +64,17 @@ pub(crate) fn text_of(assignment: &ClusterLoadAssignment) -> String {
     format!("{assignment:?}")
 }
 
+/// A Gateway of the routers labelled `edge` that shows the credential `shop`, and that secret.
+pub(crate) fn gateway_with_secret() -> String {
+    let made = rcgen::generate_simple_self_signed(vec!["shop.example.com".to_owned()]).unwrap();
+    let indent = |pem: String| pem.trim_end().replace('\n', "\n    ");
+    format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: shop, namespace: edge}}\ntype: kubernetes.io/tls\nstringData:\n  tls.crt: |\n    {}\n  tls.key: |\n    {}\n---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: shop, namespace: edge}}\nspec:\n  selector: {{istio: edge}}\n  servers:\n  - port: {{number: 443, name: https, protocol: HTTPS}}\n    hosts: [shop.example.com]\n    tls: {{mode: SIMPLE, credentialName: shop}}\n",
+        indent(made.cert.pem()),
+        indent(made.signing_key.serialize_pem()),
+    )
+}
+
 /// Manifests before discovery runs.
 pub(crate) struct Files {
     directory: TempDir,
@@ -257,12 +268,23 @@ impl Proxy {
         Self::new("router", pod, namespace)
     }
 
-    pub(crate) fn account(mut self, account: &str) -> Self {
+    pub(crate) fn account(self, account: &str) -> Self {
+        self.metadata("SERVICE_ACCOUNT", Kind::StringValue(account.to_owned()))
+    }
+
+    /// With the one label `istio: NAME`.
+    pub(crate) fn labelled(self, name: &str) -> Self {
         let value = Value {
-            kind: Some(Kind::StringValue(account.to_owned())),
+            kind: Some(Kind::StringValue(name.to_owned())),
         };
-        let fields = [("SERVICE_ACCOUNT".to_owned(), value)].into();
-        self.node.metadata = Some(Struct { fields });
+        let fields = [("istio".to_owned(), value)].into();
+        self.metadata("LABELS", Kind::StructValue(Struct { fields }))
+    }
+
+    fn metadata(mut self, key: &str, kind: Kind) -> Self {
+        let metadata = self.node.metadata.get_or_insert_default();
+        let value = Value { kind: Some(kind) };
+        metadata.fields.insert(key.to_owned(), value);
         self
     }
 
