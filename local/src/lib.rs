@@ -31,6 +31,18 @@ pub mod up;
 
 pub use daemon::reexec;
 
+/// Where state is kept unless something else is asked for: `$XDG_STATE_HOME/mesh`, else
+/// `~/.local/state/mesh`; `None` without a home directory.
+#[must_use]
+pub fn default_state_dir() -> Option<std::path::PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let state = set("XDG_STATE_HOME")
+        .map(std::path::PathBuf::from)
+        .filter(|dir| dir.is_absolute());
+    let home = || Some(std::path::PathBuf::from(set("HOME")?).join(".local/state"));
+    Some(state.or_else(home)?.join("mesh"))
+}
+
 /// An error with its causes, in one line.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

@@ -200,14 +200,22 @@ async fn http_get(
     let request = request
         .body(Empty::<Bytes>::new())
         .map_err(|error| describe(&error))?;
-    let answered = async { sender.send_request(request).await };
-    tokio::select! {
-        response = answered => match response {
-            Ok(response) if (200..400).contains(&response.status().as_u16()) => Ok(()),
-            Ok(response) => Err(describe(&response.status())),
-            Err(error) => Err(describe(&error)),
-        },
-        ended = connection => Err(describe(&format_args!("the connection ended: {ended:?}"))),
+    let driver = AbortOnDrop(tokio::spawn(connection));
+    let response = sender.send_request(request).await;
+    drop(driver);
+    match response {
+        Ok(response) if (200..400).contains(&response.status().as_u16()) => Ok(()),
+        Ok(response) => Err(describe(&response.status())),
+        Err(error) => Err(describe(&error)),
+    }
+}
+
+/// The task of a connection ends with the question asked over it, even if that timed out.
+struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -220,8 +228,7 @@ async fn grpc_health(address: SocketAddr, service: &str) -> Result<(), String> {
     let (sender, connection) = h2::client::handshake(stream)
         .await
         .map_err(|error| describe(&error))?;
-    // Ends with the stream, which this function drops when it returns.
-    let driver = tokio::spawn(connection);
+    let driver = AbortOnDrop(tokio::spawn(connection));
     let asked = async {
         let mut sender = sender.ready().await.map_err(|error| describe(&error))?;
         let request = http::Request::post(format!("http://{address}/grpc.health.v1.Health/Check"))
@@ -241,7 +248,7 @@ async fn grpc_health(address: SocketAddr, service: &str) -> Result<(), String> {
             .map_err(|error| describe(&error))
     };
     let result = asked.await;
-    driver.abort();
+    drop(driver);
     result
 }
 
@@ -300,7 +307,7 @@ pub(crate) async fn request(
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| error.to_string())?;
-    let driver = tokio::spawn(connection);
+    let driver = AbortOnDrop(tokio::spawn(connection));
     let request = http::Request::builder()
         .method(method)
         .uri(path)
@@ -324,7 +331,7 @@ pub(crate) async fn request(
         ))
     };
     let result = result.await;
-    driver.abort();
+    drop(driver);
     result
 }
 

@@ -1,0 +1,143 @@
+//! How the platform comes up, line by line, and what to do once it is up.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use mesh_local::api::wire::{Status, WorkloadStatus};
+use mesh_local::client::{Client, ClientError};
+use owo_colors::OwoColorize;
+
+use crate::output;
+
+/// Fast enough to look immediate, slow enough to cost nothing.
+const ASK_EVERY: Duration = Duration::from_millis(150);
+
+/// Prints every change of every workload until all are ready; then where things are and what to
+/// try. `quiet`: says nothing (nobody looks).
+///
+/// # Errors
+/// If standard output cannot be written.
+pub(super) async fn follow(client: Client, quiet: bool) -> anyhow::Result<()> {
+    if quiet {
+        return Ok(());
+    }
+    let begun = Instant::now();
+    let mut shown: BTreeMap<String, String> = BTreeMap::new();
+    let mut problems: Vec<String> = Vec::new();
+    loop {
+        match client.status().await {
+            Ok(status) => {
+                for problem in &status.problems {
+                    if !problems.contains(problem) {
+                        output::line(&format!("{} {problem}", "problem:".yellow().bold()))?;
+                    }
+                }
+                problems.clone_from(&status.problems);
+                for workload in &status.workloads {
+                    show(workload, &mut shown, begun)?;
+                }
+                if status.all_ready() {
+                    return welcome(&status, begun.elapsed());
+                }
+            }
+            // It is still starting; whoever waits for it notices if it ends.
+            Err(ClientError::NotRunning { .. } | ClientError::Closed(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}
+
+fn show(
+    workload: &WorkloadStatus,
+    shown: &mut BTreeMap<String, String>,
+    begun: Instant,
+) -> anyhow::Result<()> {
+    let name = format!("{}/{}", workload.namespace, workload.name);
+    let state = describe(workload);
+    if shown.get(&name) == Some(&state) {
+        return Ok(());
+    }
+    output::line(&format!("{:>6.1}s  {name:<40} {state}", begun.elapsed().as_secs_f32()))?;
+    shown.insert(name, state);
+    Ok(())
+}
+
+fn describe(workload: &WorkloadStatus) -> String {
+    let count = format!("{}/{}", workload.ready, workload.desired);
+    let reason = workload.reason.as_deref().unwrap_or_default();
+    match workload.phase.as_str() {
+        "ready" => format!("{} {count}", "ready".green()),
+        "running" => format!("{} {count}  {}", "running".yellow(), reason.dimmed()),
+        phase => format!("{} {count}  {}", phase.yellow(), reason.dimmed()),
+    }
+}
+
+/// One line per workload, then the published addresses and the problems.
+pub(super) fn print_status(status: &Status) -> anyhow::Result<()> {
+    let rows = status.workloads.iter().map(|workload| {
+        [
+            workload.namespace.clone(),
+            workload.name.clone(),
+            format!("{}/{}", workload.ready, workload.desired),
+            workload.phase.clone(),
+            workload.reason.clone().unwrap_or_default(),
+        ]
+    });
+    output::table(["NAMESPACE", "NAME", "READY", "PHASE", "REASON"], rows.collect())?;
+    for one in &status.published {
+        let name = format!("{}.{}:{}", one.service, one.namespace, one.port);
+        output::line(&format!("{name} is at http://{}", one.address))?;
+    }
+    for problem in &status.problems {
+        output::line(&format!("{} {problem}", "problem:".yellow().bold()))?;
+    }
+    Ok(())
+}
+
+fn welcome(status: &Status, took: Duration) -> anyhow::Result<()> {
+    output::line(&format!("\n{} after {:.1} s.", "All ready".green().bold(), took.as_secs_f32()))?;
+    let gateway = status
+        .published
+        .iter()
+        .find(|one| one.service == "istio-ingressgateway" && one.port == 80);
+    let has = |name: &str| status.workloads.iter().any(|workload| workload.name.starts_with(name));
+    if let Some(gateway) = gateway {
+        let page = if has("productpage") { "/productpage" } else { "/" };
+        let url = format!("http://{}{page}", gateway.address);
+        output::line(&format!("Open {}", url.cyan().underline()))?;
+    }
+    for one in &status.published {
+        if one.service != "istio-ingressgateway" {
+            let name = format!("{}.{}:{}", one.service, one.namespace, one.port);
+            output::line(&format!("{name} is at http://{}", one.address))?;
+        }
+    }
+    output::line("\nTry, in another terminal:")?;
+    for (command, what) in commands(has("reviews")) {
+        output::line(&format!("  {:<88} {}", command.bold(), format!("# {what}").dimmed()))?;
+    }
+    output::line("\nStop with Ctrl-C, or: meshctl local down")
+}
+
+fn commands(bookinfo: bool) -> [(&'static str, &'static str); 3] {
+    if bookinfo {
+        [
+            (
+                "meshctl local apply -f samples/bookinfo/networking/virtual-service-reviews-80-20.yaml",
+                "shift traffic",
+            ),
+            (
+                "meshctl local apply -f samples/bookinfo/networking/virtual-service-ratings-test-delay.yaml",
+                "inject a fault",
+            ),
+            ("meshctl proxy-status", "watch the proxies"),
+        ]
+    } else {
+        [
+            ("meshctl local get pods -A", "what runs"),
+            ("meshctl local logs deployment/NAME -f", "what it writes"),
+            ("meshctl proxy-status", "watch the proxies"),
+        ]
+    }
+}

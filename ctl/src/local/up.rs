@@ -1,0 +1,135 @@
+//! `meshctl local up`: starts the platform, shows how it comes up, and ends it.
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use mesh_local::client::Client;
+use mesh_local::daemon::{Daemon, InnerExit, Options, Override};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Place, progress};
+use crate::output;
+
+/// How long pods may take to end at Ctrl-C; their own grace period, if shorter, counts.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Arguments of `up`.
+#[derive(Args, Debug)]
+pub(crate) struct Up {
+    /// Directories (their own files, not those in directories below) and files to run and watch.
+    #[arg(value_name = "DIR|FILE")]
+    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    place: Place,
+    /// Run in the background; end it with `meshctl local down`.
+    #[arg(short, long)]
+    detach: bool,
+    /// Where a Service's port is bound on 127.0.0.1: SERVICE.NAMESPACE:PORT=HOSTPORT, 0 for any free
+    /// port; *=0 for any free port for every Service that is published.
+    #[arg(long, value_name = "SERVICE.NAMESPACE:PORT=HOSTPORT")]
+    publish: Vec<Override>,
+    /// Run the manifests alone, without control plane and ingress gateway.
+    #[arg(long)]
+    no_mesh: bool,
+    /// Log filter of the platform (STATE/platform.log).
+    #[arg(long, env = "MESH_LOG", default_value = "info")]
+    log: String,
+    /// Started by `--detach`: outlives the terminal.
+    #[arg(long, hide = true)]
+    background: bool,
+}
+
+pub(super) async fn run(up: Up) -> anyhow::Result<ExitCode> {
+    let state_dir = up.place.dir()?;
+    if up.detach {
+        return detach(&up, &state_dir).await;
+    }
+    let daemon = Daemon::start(&options(&up, &state_dir)?)?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let ended = daemon.run();
+    let shown = progress::follow(Client::new(&state_dir), up.background);
+    tokio::pin!(ended, shown);
+    let mut showing = true;
+    loop {
+        tokio::select! {
+            exit = &mut ended => return Ok(code(exit?)),
+            result = &mut shown, if showing => {
+                result?;
+                showing = false;
+                continue;
+            }
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {
+                if up.background {
+                    continue;
+                }
+            }
+        }
+        showing = false;
+        output::line("ending ...")?;
+        daemon.terminate().await?;
+    }
+}
+
+/// Starts ourselves again in the background and waits until everything is ready.
+async fn detach(up: &Up, state_dir: &Path) -> anyhow::Result<ExitCode> {
+    std::fs::create_dir_all(state_dir)
+        .with_context(|| format!("create {}", state_dir.display()))?;
+    let log_path = state_dir.join("up.log");
+    let log = std::fs::File::create(&log_path)
+        .with_context(|| format!("create {}", log_path.display()))?;
+    let arguments = std::env::args_os().skip(1).filter(|argument| {
+        !matches!(argument.to_str(), Some("-d" | "--detach"))
+    });
+    let mut child = tokio::process::Command::new(std::env::current_exe()?)
+        .args(arguments)
+        .arg("--background")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .process_group(0)
+        .spawn()
+        .context("start the platform in the background")?;
+    let place = format!("--state-dir {}", state_dir.display());
+    tokio::select! {
+        exit = child.wait() => {
+            let said = std::fs::read_to_string(&log_path).unwrap_or_default();
+            bail!("the platform did not start ({}):\n{}", exit?, said.trim());
+        }
+        result = progress::follow(Client::new(state_dir), false) => result?,
+    }
+    output::line(&format!("It runs in the background; end it with: meshctl local down {place}"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn code(exit: InnerExit) -> ExitCode {
+    match exit {
+        InnerExit::Code(0) => ExitCode::SUCCESS,
+        InnerExit::Code(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
+        InnerExit::Signal(signal) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(1)),
+    }
+}
+
+fn options(up: &Up, state_dir: &Path) -> anyhow::Result<Options> {
+    let program = std::env::current_exe().context("find this program's directory")?;
+    let paths = up.paths.iter().map(|path| {
+        std::path::absolute(path).with_context(|| format!("find {}", path.display()))
+    });
+    let search = std::env::var_os("PATH").unwrap_or_default();
+    Ok(Options {
+        state_dir: state_dir.to_owned(),
+        paths: paths.collect::<anyhow::Result<_>>()?,
+        publish: up.publish.clone(),
+        bin_dir: program.parent().unwrap_or(Path::new("/")).to_owned(),
+        search_path: std::env::split_paths(&search).filter(|dir| dir.is_absolute()).collect(),
+        mesh: !up.no_mesh,
+        grace: GRACE,
+        log: up.log.clone(),
+    })
+}
