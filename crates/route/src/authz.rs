@@ -1,15 +1,45 @@
 //! Role-based access control, HTTP and network.
+//!
+//! Policies are asked in the order of their names (Envoy keeps them in a sorted map), the
+//! first that matches decides. An index by exact principal, namespace and exact path
+//! leaves out policies that can't match; it only leaves out, so it can't change a verdict.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::view::RequestView;
 
-pub mod strings;
+pub(crate) mod index;
+pub(crate) mod rule;
+
+#[cfg(test)]
+mod tests;
+
+use index::PolicyIndex;
+use rule::Rule;
 
 /// A compiled RBAC filter.
 #[derive(Debug)]
-pub struct Rbac {}
+pub struct Rbac {
+    pub(crate) action: Action,
+    pub(crate) policies: Vec<Policy>,
+    pub(crate) index: PolicyIndex,
+}
+
+/// What a matching policy means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Allow,
+    Deny,
+}
+
+/// One policy: any permission and any principal.
+#[derive(Debug)]
+pub(crate) struct Policy {
+    pub(crate) name: Arc<str>,
+    pub(crate) permissions: Rule,
+    pub(crate) principals: Rule,
+}
 
 /// What is asked.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +61,7 @@ pub struct AuthzInput<'a> {
 }
 
 /// The decision, with the policy that made it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict<'a> {
     /// Go on.
     Allow {
@@ -53,9 +83,32 @@ impl Verdict<'_> {
 }
 
 impl Rbac {
+    pub(crate) fn new(action: Action, policies: Vec<Policy>) -> Self {
+        let index = PolicyIndex::build(&policies);
+        Self {
+            action,
+            policies,
+            index,
+        }
+    }
+
     /// Decides. No allocation.
     pub fn decide(&self, input: &AuthzInput<'_>) -> Verdict<'_> {
-        let _ = input;
-        todo!()
+        let matched = self
+            .index
+            .first(input, |at| self.policies[at].matches(input))
+            .map(|at| &self.policies[at].name);
+        match (self.action, matched) {
+            (Action::Allow, Some(_)) => Verdict::Allow { policy: matched },
+            (Action::Allow, None) => Verdict::Deny { policy: None },
+            (Action::Deny, Some(_)) => Verdict::Deny { policy: matched },
+            (Action::Deny, None) => Verdict::Allow { policy: None },
+        }
+    }
+}
+
+impl Policy {
+    pub(crate) fn matches(&self, input: &AuthzInput<'_>) -> bool {
+        self.permissions.holds(input) && self.principals.holds(input)
     }
 }

@@ -1,18 +1,34 @@
 //! Clusters: endpoints, balancing, limits and outlier state of one upstream service.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use arc_swap::{ArcSwap, ArcSwapOption};
+
+pub(crate) mod assignment;
+pub mod balance;
 pub mod endpoint;
 pub mod labels;
 pub mod limits;
 pub mod outlier;
+pub(crate) mod runtime;
+pub mod set;
 
-pub use endpoint::{Endpoint, EndpointSet, InFlight};
+#[cfg(test)]
+mod tests;
+
+pub use endpoint::{Endpoint, EndpointStats, Health, InFlight, Locality};
 pub use labels::{ServiceLabels, Workload};
-pub use limits::{Limit, LimitGuard, Overflow};
-pub use outlier::Report;
+pub use limits::{Bounds, Limit, LimitGuard, Overflow};
+pub use outlier::{OutlierPolicy, Report};
+pub use set::{BalancePolicy, EndpointSet};
+
+use assignment::Assignment;
+use limits::Usage;
+
+use crate::tls::UpstreamTransport;
 
 /// A compiled cluster with its runtime state.
 #[derive(Debug)]
@@ -35,6 +51,41 @@ pub struct Cluster {
     pub service: ServiceLabels,
     /// Close connections to endpoints that are taken out.
     pub close_on_removal: bool,
+    /// How endpoints are chosen.
+    pub balance: BalancePolicy,
+    /// Circuit breaker bounds.
+    pub bounds: Bounds,
+    /// Outlier detection, if configured.
+    pub outlier: Option<OutlierPolicy>,
+    /// How names are resolved, for the DNS kinds.
+    pub dns: DnsOptions,
+    pub(crate) eds_name: Option<Arc<str>>,
+    /// For [`ClusterKind::OriginalDst`]: connect to this port instead.
+    pub(crate) port_override: Option<u16>,
+    /// Sockets by endpoint labels, first match.
+    pub(crate) sockets: Vec<(BTreeMap<Box<str>, Box<str>>, UpstreamTransport)>,
+    pub(crate) socket: UpstreamTransport,
+    pub(crate) targets: Vec<DnsTarget>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) slot: ArcSwap<EndpointSet>,
+    pub(crate) source: Mutex<EndpointSource>,
+    /// The last endpoint made for an original destination: inbound it is nearly always the same.
+    pub(crate) last_original: ArcSwapOption<Endpoint>,
+}
+
+/// What all versions of a cluster share.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    pub(crate) usage: Arc<Usage>,
+    /// Zero of the outlier detection's clock.
+    pub(crate) epoch: OnceLock<Instant>,
+}
+
+/// Where endpoints come from; touched by the control thread only.
+#[derive(Debug, Default)]
+pub(crate) struct EndpointSource {
+    pub(crate) assignment: Arc<Assignment>,
+    pub(crate) resolved: BTreeMap<DnsTarget, Vec<IpAddr>>,
 }
 
 /// How endpoints are found.
@@ -85,6 +136,8 @@ pub struct HttpOptions {
     pub idle_timeout: Option<Duration>,
     /// Connection is drained after so long.
     pub max_connection_duration: Option<Duration>,
+    /// Stream is reset after so long.
+    pub max_stream_duration: Option<Duration>,
     /// Requests per connection, 0: unlimited.
     pub max_requests_per_connection: u32,
     /// Concurrent streams per HTTP/2 connection, if limited.
@@ -99,6 +152,8 @@ pub struct HttpOptions {
     pub ping_timeout: Option<Duration>,
     /// Write HTTP/1.1 header names as they came.
     pub preserve_case: bool,
+    /// Send HTTP/1.1 trailers.
+    pub enable_trailers: bool,
 }
 
 /// What a pick is made for.
@@ -140,7 +195,7 @@ pub enum PickError {
 }
 
 /// A host name that the proxy must resolve for this cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DnsTarget {
     /// Host name.
     pub host: Arc<str>,
@@ -172,62 +227,4 @@ pub enum DnsFamily {
     V4Preferred,
     /// Both.
     All,
-}
-
-impl Cluster {
-    /// Picks an endpoint and counts the request on it. One atomic load and a few counters; no lock.
-    ///
-    /// # Errors
-    /// [`PickError`] if there is none to pick.
-    pub fn pick(&self, request: &PickRequest<'_>) -> Result<Picked, PickError> {
-        let _ = request;
-        todo!()
-    }
-
-    /// The current endpoints.
-    pub fn endpoints(&self) -> Arc<EndpointSet> {
-        todo!()
-    }
-
-    /// Takes one unit of a limit; `Err` is an overflow, counted; it says nothing about endpoints.
-    ///
-    /// # Errors
-    /// [`Overflow`] if the limit is reached.
-    pub fn acquire(&self, limit: Limit) -> Result<LimitGuard, Overflow> {
-        let _ = limit;
-        todo!()
-    }
-
-    /// Notes what an endpoint did; may eject it.
-    pub fn report(&self, endpoint: &Arc<Endpoint>, report: Report, now: Instant) {
-        let _ = (endpoint, report, now);
-        todo!()
-    }
-
-    /// Takes ejected endpoints back whose time is over. Call about every [`Cluster::sweep_interval`].
-    pub fn sweep(&self, now: Instant) {
-        let _ = now;
-        todo!()
-    }
-
-    /// How often to call [`Cluster::sweep`]; `None`: no outlier detection here.
-    pub fn sweep_interval(&self) -> Option<Duration> {
-        todo!()
-    }
-
-    /// Host names to resolve, for the DNS kinds.
-    pub fn dns_targets(&self) -> &[DnsTarget] {
-        todo!()
-    }
-
-    /// How to resolve them.
-    pub fn dns_options(&self) -> DnsOptions {
-        todo!()
-    }
-
-    /// Takes the addresses of one target; endpoints known before keep their state. Control thread only.
-    pub fn set_resolved(&self, target: &DnsTarget, addresses: &[IpAddr]) {
-        let _ = (target, addresses);
-        todo!()
-    }
 }

@@ -1,16 +1,43 @@
 //! Keeps the last good resources and publishes snapshots.
+//!
+//! Warming, as in Envoy: a new version of a cluster becomes active when its endpoints (EDS)
+//! and secrets (SDS) are there, a listener when its routes (RDS) and secrets are; until then
+//! the version before stays. Routes, endpoints and secrets are active at once.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use mesh_xds::google::protobuf::Any;
+use mesh_xds::type_url;
 
+use crate::cluster::Cluster;
+use crate::cluster::assignment::Assignment;
+use crate::compile;
 use crate::error::Refused;
-use crate::snapshot::Snapshot;
+use crate::http_manager::RouteSource;
+use crate::listener::{Listener, Terminal};
+use crate::snapshot::{Listeners, Snapshot};
+use crate::table::RouteTable;
+use crate::tls::{Secret, TRUST_BUNDLE, WORKLOAD_CERTIFICATE};
+
+mod store;
+
+#[cfg(test)]
+mod tests;
+
+use store::Store;
 
 /// The state of one xDS connection's resources; lives on the control thread.
 #[derive(Debug, Default)]
-pub struct Compiler {}
+pub struct Compiler {
+    listeners: Store<Listener>,
+    clusters: Store<Cluster>,
+    endpoints: Store<Assignment>,
+    routes: Store<RouteTable>,
+    secrets: Store<Secret>,
+    snapshot: Arc<Snapshot>,
+}
 
 /// What a change came to.
 #[derive(Debug)]
@@ -24,7 +51,7 @@ pub struct Applied {
 }
 
 /// A refused resource.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejected {
     /// Resource name.
     pub name: String,
@@ -41,6 +68,13 @@ pub struct Wanted {
     pub routes: BTreeSet<Arc<str>>,
     /// SDS names, without `default` and `ROOTCA`.
     pub secrets: BTreeSet<Arc<str>>,
+}
+
+impl Wanted {
+    /// Nothing.
+    pub fn is_empty(&self) -> bool {
+        self.endpoints.is_empty() && self.routes.is_empty() && self.secrets.is_empty()
+    }
 }
 
 /// A resource as it is kept, for `/config_dump`.
@@ -65,53 +99,327 @@ impl Compiler {
     /// Applies the changed and removed resources of one type and says what came of it.
     ///
     /// `changed`: (name, version, resource). A name of a state-of-the-world response may be empty:
-    /// the resource's own name is used then.
+    /// the resource's own name is used then. Removed names of EDS, RDS and SDS that are still
+    /// referred to are kept, as Envoy keeps them.
     pub fn apply(
         &mut self,
         type_url: &str,
         changed: &[(String, String, Any)],
         removed: &[String],
     ) -> Applied {
-        let _ = (type_url, changed, removed);
-        todo!()
+        let rejected = match type_url {
+            type_url::LISTENER => self.apply_listeners(changed, removed),
+            type_url::CLUSTER => self.apply_clusters(changed, removed),
+            type_url::ENDPOINT => self.apply_endpoints(changed, removed),
+            type_url::ROUTE => {
+                let wanted = self.wanted().routes;
+                self.routes.remove_unless(removed, &wanted);
+                self.routes.put_all(changed, |config, _| {
+                    let config: mesh_xds::envoy::config::route::v3::RouteConfiguration = config;
+                    let name = config.name.clone();
+                    Ok((name, compile::route::table(config)?))
+                })
+            }
+            type_url::SECRET => {
+                let wanted = self.wanted().secrets;
+                self.secrets.remove_unless(removed, &wanted);
+                self.secrets.put_all(changed, |config, _| {
+                    let config: mesh_xds::envoy::extensions::transport_sockets::tls::v3::Secret =
+                        config;
+                    Ok((config.name.clone(), compile::tls::secret(config)?))
+                })
+            }
+            unknown => refuse_type(unknown, changed),
+        };
+        self.settle(Patience::Wait);
+        Applied {
+            snapshot: Arc::clone(&self.snapshot),
+            rejected,
+        }
+    }
+
+    fn apply_listeners(
+        &mut self,
+        changed: &[(String, String, Any)],
+        removed: &[String],
+    ) -> Vec<Rejected> {
+        self.listeners.remove(removed);
+        let mut taken = HashMap::new();
+        for listener in self.listeners.latest() {
+            taken.insert(
+                (listener.bind, listener.address),
+                Arc::clone(&listener.name),
+            );
+        }
+        let rejected = self.listeners.put_all(changed, |config, _| {
+            let listener = compile::listener::listener(config)?;
+            let name = Arc::clone(&listener.name);
+            match taken.insert((listener.bind, listener.address), Arc::clone(&name)) {
+                Some(other) if other != name => {
+                    let reason =
+                        format!("{} is the address of listener {other:?}", listener.address);
+                    taken.insert((listener.bind, listener.address), other);
+                    Err(Refused::field("address", reason))
+                }
+                _ => Ok((name.to_string(), listener)),
+            }
+        });
+        self.forget_unwanted();
+        rejected
+    }
+
+    fn apply_clusters(
+        &mut self,
+        changed: &[(String, String, Any)],
+        removed: &[String],
+    ) -> Vec<Rejected> {
+        self.clusters.remove(removed);
+        let endpoints = &self.endpoints;
+        let rejected = self
+            .clusters
+            .put_all(changed, |config, before: Option<&Arc<Cluster>>| {
+                let name = config_name(&config);
+                let cluster = compile::cluster::cluster(
+                    config,
+                    before.map(|before| Arc::clone(&before.shared)),
+                )?;
+                let assignment = cluster
+                    .eds_name
+                    .as_ref()
+                    .and_then(|name| endpoints.get(name));
+                cluster.start(before.map(|before| &**before), assignment);
+                Ok((name, cluster))
+            });
+        self.forget_unwanted();
+        rejected
+    }
+
+    fn apply_endpoints(
+        &mut self,
+        changed: &[(String, String, Any)],
+        removed: &[String],
+    ) -> Vec<Rejected> {
+        let wanted = self.wanted().endpoints;
+        self.endpoints.remove_unless(removed, &wanted);
+        let rejected = self.endpoints.put_all(changed, |config, _| {
+            let config: mesh_xds::envoy::config::endpoint::v3::ClusterLoadAssignment = config;
+            let name = config.cluster_name.clone();
+            let assignment =
+                compile::endpoints::assignment(config, compile::endpoints::Names::Refused)?;
+            Ok((name, assignment))
+        });
+        let fresh = self.endpoints.take_fresh();
+        for cluster in self.clusters.all_versions() {
+            let name = cluster
+                .eds_name
+                .as_ref()
+                .filter(|name| fresh.contains(&**name));
+            if let Some(assignment) = name.and_then(|name| self.endpoints.get(name)) {
+                cluster.set_assignment(assignment);
+            }
+        }
+        rejected
+    }
+
+    /// Drops EDS, RDS and SDS resources that nothing refers to any more: their subscriptions end.
+    fn forget_unwanted(&mut self) {
+        let wanted = self.wanted();
+        self.endpoints.retain_once_wanted(&wanted.endpoints);
+        self.routes.retain_once_wanted(&wanted.routes);
+        self.secrets.retain_once_wanted(&wanted.secrets);
+    }
+
+    /// Activates what is ready and publishes what changed.
+    fn settle(&mut self, patience: Patience) {
+        let (endpoints, routes, secrets) = (&self.endpoints, &self.routes, &self.secrets);
+        let given_up = patience == Patience::GiveUp;
+        self.clusters.activate(|cluster| {
+            given_up
+                || (cluster
+                    .eds_name
+                    .as_ref()
+                    .is_none_or(|name| endpoints.get(name).is_some())
+                    && foreign(cluster.secret_names()).all(|name| secrets.get(name).is_some()))
+        });
+        self.listeners.activate(|listener| {
+            given_up
+                || (route_names(listener).all(|name| routes.get(name).is_some())
+                    && foreign(listener_secrets(listener)).all(|name| secrets.get(name).is_some()))
+        });
+        self.routes.activate(|_| true);
+        self.secrets.activate(|_| true);
+        self.endpoints.activate(|_| true);
+        self.publish();
+    }
+
+    fn publish(&mut self) {
+        // Endpoints live inside their clusters: a change of them is no new snapshot.
+        self.endpoints.take_dirty();
+        let (listeners, clusters) = (self.listeners.take_dirty(), self.clusters.take_dirty());
+        let (routes, secrets) = (self.routes.take_dirty(), self.secrets.take_dirty());
+        if !(listeners || clusters || routes || secrets) {
+            return;
+        }
+        let before = &self.snapshot;
+        self.snapshot = Arc::new(Snapshot {
+            version: before.version + 1,
+            listeners: if listeners {
+                Arc::new(Listeners::index(self.listeners.active_map()))
+            } else {
+                Arc::clone(&before.listeners)
+            },
+            clusters: if clusters {
+                Arc::new(self.clusters.active_map())
+            } else {
+                Arc::clone(&before.clusters)
+            },
+            routes: if routes {
+                Arc::new(self.routes.active_map())
+            } else {
+                Arc::clone(&before.routes)
+            },
+            secrets: if secrets {
+                Arc::new(self.secrets.active_map())
+            } else {
+                Arc::clone(&before.secrets)
+            },
+        });
     }
 
     /// The current snapshot.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        todo!()
+        Arc::clone(&self.snapshot)
     }
 
     /// EDS, RDS and SDS names that the resources refer to: the subscriptions to have.
     pub fn wanted(&self) -> Wanted {
-        todo!()
+        let mut wanted = Wanted::default();
+        for cluster in self.clusters.all_versions() {
+            wanted.endpoints.extend(cluster.eds_name.clone());
+            wanted
+                .secrets
+                .extend(foreign(cluster.secret_names()).cloned());
+        }
+        for listener in self.listeners.all_versions() {
+            wanted.routes.extend(route_names(listener).cloned());
+            wanted
+                .secrets
+                .extend(foreign(listener_secrets(listener)).cloned());
+        }
+        wanted
     }
 
     /// The part of [`Compiler::wanted`] that hasn't come yet.
     pub fn missing(&self) -> Wanted {
-        todo!()
+        let mut wanted = self.wanted();
+        wanted
+            .endpoints
+            .retain(|name| self.endpoints.get(name).is_none());
+        wanted.routes.retain(|name| self.routes.get(name).is_none());
+        wanted
+            .secrets
+            .retain(|name| self.secrets.get(name).is_none());
+        wanted
     }
 
     /// Activates what still warms, as Envoy does when the initial fetch times out (15 s).
     pub fn activate_warming(&mut self) -> Arc<Snapshot> {
-        todo!()
+        self.settle(Patience::GiveUp);
+        self.snapshot()
     }
 
     /// The kept resources of a type, by name.
     pub fn resources(&self, type_url: &str) -> Vec<Stored<'_>> {
-        let _ = type_url;
-        todo!()
+        match type_url {
+            type_url::LISTENER => self.listeners.stored(),
+            type_url::CLUSTER => self.clusters.stored(),
+            type_url::ENDPOINT => self.endpoints.stored(),
+            type_url::ROUTE => self.routes.stored(),
+            type_url::SECRET => self.secrets.stored(),
+            _ => Vec::new(),
+        }
     }
 
     /// The last refusals of a type that were not made good yet, by name.
     pub fn refusals(&self, type_url: &str) -> Vec<Rejected> {
-        let _ = type_url;
-        todo!()
+        match type_url {
+            type_url::LISTENER => self.listeners.refusals(),
+            type_url::CLUSTER => self.clusters.refusals(),
+            type_url::ENDPOINT => self.endpoints.refusals(),
+            type_url::ROUTE => self.routes.refusals(),
+            type_url::SECRET => self.secrets.refusals(),
+            _ => Vec::new(),
+        }
     }
+}
+
+/// Whether to wait for what is missing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    Wait,
+    GiveUp,
+}
+
+fn config_name(config: &mesh_xds::envoy::config::cluster::v3::Cluster) -> String {
+    config.name.clone()
+}
+
+fn refuse_type(unknown: &str, changed: &[(String, String, Any)]) -> Vec<Rejected> {
+    changed
+        .iter()
+        .map(|(name, _, _)| Rejected {
+            name: name.clone(),
+            reason: Refused::new(format!(
+                "resources of type {unknown} are not supported by this proxy"
+            )),
+        })
+        .collect()
+}
+
+/// Secret names that come over ADS: all but the proxy's own two.
+fn foreign<'a>(names: impl Iterator<Item = &'a Arc<str>>) -> impl Iterator<Item = &'a Arc<str>> {
+    names.filter(|name| !matches!(&***name, WORKLOAD_CERTIFICATE | TRUST_BUNDLE))
+}
+
+fn route_names(listener: &Listener) -> impl Iterator<Item = &Arc<str>> {
+    listener.chains().filter_map(|chain| match &chain.terminal {
+        Terminal::Http(manager) => match &manager.routes {
+            RouteSource::Rds(name) => Some(name),
+            RouteSource::Inline(_) => None,
+        },
+        Terminal::Tcp(_) => None,
+    })
+}
+
+fn listener_secrets(listener: &Listener) -> impl Iterator<Item = &Arc<str>> {
+    listener
+        .chains()
+        .filter_map(|chain| chain.tls.as_ref())
+        .flat_map(|tls| tls.common.secret_names())
 }
 
 impl Applied {
     /// The NACK text, `None` if all was accepted.
     pub fn error(&self) -> Option<String> {
-        todo!()
+        // Enough to find the culprits; a control plane logs it per proxy.
+        const MOST: usize = 10;
+        if self.rejected.is_empty() {
+            return None;
+        }
+        let shown = self.rejected.iter().take(MOST);
+        let mut text = shown
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("; ");
+        if self.rejected.len() > MOST {
+            text.push_str(&format!("; and {} more", self.rejected.len() - MOST));
+        }
+        Some(text)
+    }
+}
+
+impl std::fmt::Display for Rejected {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.name, self.reason)
     }
 }

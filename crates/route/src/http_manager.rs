@@ -7,6 +7,10 @@ use crate::access_log::AccessLogSpec;
 use crate::authz::{AuthzInput, Rbac, Verdict};
 use crate::table::RouteTable;
 
+pub mod path;
+
+pub use path::{EscapedSlashes, Normalised, PathNormalisation};
+
 /// A compiled HTTP connection manager.
 #[derive(Debug)]
 pub struct HttpManager {
@@ -156,43 +160,6 @@ pub enum StripPort {
     Any,
 }
 
-/// Path normalisation before anything looks at the path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PathNormalisation {
-    /// RFC 3986: dot segments, backslashes, unreserved escapes.
-    pub normalize: bool,
-    /// `//` to `/`.
-    pub merge_slashes: bool,
-    /// `%2F` and `%5C`.
-    pub escaped_slashes: EscapedSlashes,
-}
-
-/// What happens to `%2F` and `%5C` in a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EscapedSlashes {
-    /// Nothing.
-    Keep,
-    /// 400.
-    Reject,
-    /// Decode and redirect the client there.
-    UnescapeAndRedirect,
-    /// Decode and go on.
-    UnescapeAndForward,
-}
-
-/// What became of a path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Normalised {
-    /// As it was.
-    Unchanged,
-    /// Use this one.
-    Changed(String),
-    /// Answer 307 with this location.
-    Redirect(String),
-    /// Answer 400.
-    Reject,
-}
-
 /// HTTP/1.1 options.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Http1Options {
@@ -259,15 +226,12 @@ impl HttpManager {
         &'a self,
         matched: &crate::table::Matched<'a>,
     ) -> Option<&'a Arc<crate::fault::Fault>> {
-        let _ = matched;
-        todo!()
-    }
-}
-
-impl PathNormalisation {
-    /// Normalises a path with query. Allocates only if something changes.
-    pub fn apply(&self, path: &str) -> Normalised {
-        let _ = path;
-        todo!()
+        let own = matched.cluster.and_then(|cluster| cluster.fault.as_ref());
+        own.or(matched.route.fault.as_ref()).or_else(|| {
+            self.filters.iter().find_map(|filter| match filter {
+                HttpFilter::Fault(fault) => fault.as_ref(),
+                _ => None,
+            })
+        })
     }
 }

@@ -25,7 +25,9 @@
 pub mod access_log;
 pub mod authz;
 pub mod cluster;
+mod compile;
 pub mod compiler;
+mod conditions;
 pub mod cors;
 pub mod error;
 pub mod explain;
@@ -38,6 +40,7 @@ pub mod retry;
 pub mod rewrite;
 pub mod route;
 pub mod snapshot;
+pub mod strings;
 pub mod table;
 pub mod tcp;
 pub mod tls;

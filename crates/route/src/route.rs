@@ -1,17 +1,20 @@
 //! One route: what it matches (compiled away) and what is done.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
 
+use crate::conditions::{derive, drawn};
 use crate::cors::Cors;
 use crate::fault::Fault;
 use crate::hash::HashPolicy;
 use crate::mutate::HeaderMutations;
 use crate::retry::RetryPolicy;
 use crate::rewrite::{HostRewrite, PathRewrite};
+use crate::table::matcher::RouteMatcher;
 use crate::view::RequestView;
 
 /// A compiled route.
@@ -27,6 +30,7 @@ pub struct Route {
     pub cors: Option<Arc<Cors>>,
     /// Share of spans to sample, in percent, in place of the manager's.
     pub sampling_percent: Option<f64>,
+    pub(crate) matcher: RouteMatcher,
     pub(crate) mutations: HeaderMutations,
 }
 
@@ -98,6 +102,8 @@ pub struct Mirror {
     pub(crate) millionths: u32,
     /// Leave the host as it is, else `-shadow` is appended.
     pub keep_host: bool,
+    /// Host to send instead.
+    pub host: Option<Arc<str>>,
 }
 
 /// A redirect.
@@ -134,10 +140,32 @@ pub struct Timeouts {
 
 impl ForwardRoute {
     /// Timeouts, with `x-envoy-upstream-rq-timeout-ms`, `x-envoy-upstream-rq-per-try-timeout-ms` and
-    /// (where configured) `grpc-timeout` honoured.
+    /// (where configured) `grpc-timeout` honoured. The caller removes the former two from requests
+    /// that come from outside the mesh.
     pub fn timeouts(&self, headers: &HeaderMap) -> Timeouts {
-        let _ = headers;
-        todo!()
+        let grpc = self.grpc_timeout_max.and_then(|max| {
+            let asked = grpc_timeout(headers)?;
+            Some(if max.is_zero() { asked } else { asked.min(max) })
+        });
+        let total = milliseconds(headers, "x-envoy-upstream-rq-timeout-ms")
+            .or(grpc)
+            .or(self.timeout);
+        let per_try = milliseconds(headers, "x-envoy-upstream-rq-per-try-timeout-ms")
+            .or_else(|| self.retry.as_ref().and_then(|retry| retry.per_try_timeout));
+        let total = total.filter(|time| !time.is_zero());
+        Timeouts {
+            total,
+            // A per-try timeout that isn't below the total one has no effect.
+            per_try: per_try
+                .filter(|time| !time.is_zero())
+                .filter(|time| total.is_none_or(|total| *time < total)),
+            per_try_idle: self
+                .retry
+                .as_ref()
+                .and_then(|retry| retry.per_try_idle_timeout),
+            idle: self.idle_timeout,
+            max_stream: self.max_stream_duration,
+        }
     }
 
     /// All clusters it can choose.
@@ -145,15 +173,59 @@ impl ForwardRoute {
         &self.clusters
     }
 
-    /// Hash of a request by the policies, `None` if none applies (the balancer then picks at random).
-    pub fn hash(&self, request: &RequestView<'_>, source: std::net::IpAddr) -> Option<u64> {
+    /// Hash of a request by the policies, `None` if none applies (the balancer then picks at
+    /// random). `source`: the client.
+    pub fn hash(&self, request: &RequestView<'_>, source: SocketAddr) -> Option<u64> {
         crate::hash::of_request(&self.hash, request, source)
     }
+
+    /// A `set-cookie` value for the response, where a hash policy makes cookies and the request
+    /// had none.
+    pub fn new_cookie(&self, request: &RequestView<'_>, source: SocketAddr) -> Option<String> {
+        crate::hash::new_cookie(&self.hash, request, source)
+    }
+
+    pub(crate) fn choose(&self, random: u64) -> &WeightedCluster {
+        let mut point = random % u64::from(self.total_weight.max(1));
+        for cluster in &self.clusters {
+            match point.checked_sub(u64::from(cluster.weight)) {
+                None => return cluster,
+                Some(rest) => point = rest,
+            }
+        }
+        &self.clusters[self.clusters.len() - 1]
+    }
+}
+
+fn milliseconds(headers: &HeaderMap, name: &str) -> Option<Duration> {
+    headers
+        .get(name)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
+        .map(Duration::from_millis)
+}
+
+/// Source: gRPC over HTTP/2, `Timeout -> "grpc-timeout" TimeoutValue TimeoutUnit`.
+fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (value, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let value: u64 = value.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(value.checked_mul(3600)?),
+        "M" => Duration::from_secs(value.checked_mul(60)?),
+        "S" => Duration::from_secs(value),
+        "m" => Duration::from_millis(value),
+        "u" => Duration::from_micros(value),
+        "n" => Duration::from_nanos(value),
+        _ => return None,
+    })
 }
 
 impl Mirror {
     /// Whether this request is mirrored.
     pub fn chosen(&self, random: u64) -> bool {
-        random % 1_000_000 < u64::from(self.millionths)
+        drawn(derive(random, 3), self.millionths)
     }
 }

@@ -40,6 +40,35 @@ pub(crate) struct Listeners {
     pub(crate) bound: Vec<Arc<Listener>>,
 }
 
+impl Listeners {
+    pub(crate) fn index(by_name: HashMap<Arc<str>, Arc<Listener>>) -> Self {
+        let mut index = Self::default();
+        for listener in by_name.values() {
+            match &*listener.name {
+                VIRTUAL_OUTBOUND => index.virtual_outbound = Some(Arc::clone(listener)),
+                VIRTUAL_INBOUND => index.virtual_inbound = Some(Arc::clone(listener)),
+                _ if listener.bind => index.bound.push(Arc::clone(listener)),
+                _ => index.add_captured(listener),
+            }
+        }
+        index
+            .bound
+            .sort_by(|left, right| left.name.cmp(&right.name));
+        index.by_name = by_name;
+        index
+    }
+
+    fn add_captured(&mut self, listener: &Arc<Listener>) {
+        for address in std::iter::once(&listener.address).chain(&listener.additional_addresses) {
+            if address.ip().is_unspecified() {
+                self.by_port.insert(address.port(), Arc::clone(listener));
+            } else {
+                self.by_destination.insert(*address, Arc::clone(listener));
+            }
+        }
+    }
+}
+
 impl Snapshot {
     /// The listener of a captured outbound connection: that of the exact address, else of any
     /// address with the port (not bound ones), else `virtualOutbound`.

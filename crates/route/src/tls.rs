@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::authz::strings::StringMatcher;
+use crate::strings::StringMatcher;
 
 /// SDS name of the proxy's own workload certificate (CSR flow, never over ADS).
 pub const WORKLOAD_CERTIFICATE: &str = "default";

@@ -1,13 +1,15 @@
-//! Endpoints and the set the balancer picks from.
+//! Endpoints and their runtime state.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use crate::cluster::labels::Workload;
+use crate::cluster::outlier::Streaks;
 use crate::tls::UpstreamTransport;
 
 /// One endpoint. Its runtime state survives configuration changes (keyed by address).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Endpoint {
     /// Where to connect.
     pub address: SocketAddr,
@@ -27,6 +29,19 @@ pub struct Endpoint {
     pub priority: u32,
     /// The peer is meshed (`tlsMode: istio`).
     pub meshed: bool,
+    /// Key for ring hash and maglev instead of the address.
+    pub(crate) hash_key: Option<Arc<str>>,
+    pub(crate) state: Arc<State>,
+}
+
+/// What happens to an endpoint at run time; shared by all versions of it.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) active: AtomicU32,
+    pub(crate) total: AtomicU64,
+    pub(crate) errors: AtomicU64,
+    pub(crate) ejected: AtomicBool,
+    pub(crate) streaks: Streaks,
 }
 
 /// Health as the control plane says.
@@ -34,11 +49,11 @@ pub struct Endpoint {
 pub enum Health {
     /// Takes requests.
     Healthy,
-    /// Takes requests if there are too few healthy ones.
+    /// Takes requests if there are no healthy ones.
     Degraded,
-    /// Takes none.
+    /// Takes none, but in panic mode.
     Unhealthy,
-    /// Takes no new ones but sticky ones.
+    /// Is going away: takes none, but in panic mode.
     Draining,
 }
 
@@ -69,21 +84,40 @@ pub struct EndpointStats {
 impl Endpoint {
     /// Its figures.
     pub fn stats(&self) -> EndpointStats {
-        todo!()
+        EndpointStats {
+            active: self.state.active.load(Relaxed),
+            total: self.state.total.load(Relaxed),
+            errors: self.state.errors.load(Relaxed),
+            ejected: self.state.ejected.load(Relaxed),
+        }
     }
-}
 
-/// All endpoints of a cluster with what the balancer precomputed.
-#[derive(Debug)]
-pub struct EndpointSet {}
+    /// Counts a request on it.
+    pub(crate) fn begin(&self) -> InFlight {
+        self.state.active.fetch_add(1, Relaxed);
+        self.state.total.fetch_add(1, Relaxed);
+        InFlight {
+            state: Arc::clone(&self.state),
+        }
+    }
 
-impl EndpointSet {
-    /// All endpoints, whatever their health.
-    pub fn all(&self) -> &[Arc<Endpoint>] {
-        todo!()
+    pub(crate) fn active(&self) -> u32 {
+        self.state.active.load(Relaxed)
+    }
+
+    pub(crate) fn is_ejected(&self) -> bool {
+        self.state.ejected.load(Relaxed)
     }
 }
 
 /// Counts one request on an endpoint until dropped.
 #[derive(Debug)]
-pub struct InFlight {}
+pub struct InFlight {
+    state: Arc<State>,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.state.active.fetch_sub(1, Relaxed);
+    }
+}
