@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use mesh_identity::certificate::CertificateInfo;
+use mesh_identity::certificate::{CertificateInfo, to_pem};
 use mesh_identity::peer::{self, PeerError};
 use mesh_identity::{CertificateError, TrustBundle, TrustDomain};
 use rcgen::{CertificateParams, Issuer, KeyPair, PublicKeyData};
@@ -273,7 +273,7 @@ fn split_pem(text: &str) -> Result<Vec<String>, String> {
     CertificateDer::pem_slice_iter(text.as_bytes())
         .map(|certificate| {
             certificate
-                .map(|der| sign::certificate_pem(&der))
+                .map(|der| to_pem(&der))
                 .map_err(|error| error.to_string())
         })
         .collect()

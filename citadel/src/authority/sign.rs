@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use base64::Engine as _;
 use mesh_identity::certificate::CertificateInfo;
 use mesh_identity::{PrivateKey, SpiffeId};
 use rcgen::string::Ia5String;
@@ -235,20 +234,4 @@ fn build(error: rcgen::Error) -> SignError {
     SignError::Build {
         reason: error.to_string(),
     }
-}
-
-/// A certificate in PEM, lines of 64 characters.
-pub(super) fn certificate_pem(der: &[u8]) -> String {
-    let encoded = base64::engine::general_purpose::STANDARD.encode(der);
-    let mut text = String::with_capacity(encoded.len() * 65 / 64 + 64);
-    text.push_str("-----BEGIN CERTIFICATE-----\n");
-    let mut rest = encoded.as_str();
-    while !rest.is_empty() {
-        let (line, tail) = rest.split_at(rest.len().min(64));
-        text.push_str(line);
-        text.push('\n');
-        rest = tail;
-    }
-    text.push_str("-----END CERTIFICATE-----\n");
-    text
 }

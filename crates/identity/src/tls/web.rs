@@ -161,6 +161,13 @@ pub fn server_config_with_resolver(
     Ok(Arc::new(finish_server(config, alpn)))
 }
 
+/// The certificates of a PEM text; those that are damaged are left out. For status pages.
+pub fn certificates_of(pem: &[u8]) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(pem)
+        .filter_map(Result::ok)
+        .collect()
+}
+
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let list = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<Vec<_>, _>>()
