@@ -1,0 +1,239 @@
+//! HTTP: the server side of a connection. Requests are served by [`exchange`].
+
+mod attempt;
+pub mod body;
+mod client_cert;
+mod cookie;
+mod exchange;
+mod failure;
+mod finish;
+mod forward;
+mod head;
+mod headers;
+pub mod limits;
+mod mirror;
+mod payload;
+mod prepare;
+mod report;
+mod rescue;
+mod response;
+mod tunnel;
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use mesh_route::HttpManager;
+use mesh_route::http_manager::Codec;
+use mesh_telemetry::drain::Phase;
+use tokio::time::Instant;
+
+use crate::detect::{Detected, Inspect, detect};
+use crate::listen::connection::{ConnError, Connection};
+use crate::tls::ServerStream;
+use crate::worker::LocalExecutor;
+
+/// Serves the requests of one connection to its end.
+///
+/// # Errors
+/// [`ConnError::Http`] if the client broke the protocol, [`ConnError::Io`] if it left early.
+pub async fn serve(
+    connection: Rc<Connection>,
+    mut stream: ServerStream,
+    manager: Arc<HttpManager>,
+) -> Result<(), ConnError> {
+    let served = match version(&connection, &mut stream, &manager).await? {
+        Version::Http1 => Box::pin(serve_http1(&connection, stream, manager)).await,
+        Version::Http2 => Box::pin(serve_http2(&connection, stream, manager)).await,
+        Version::Gone => Ok(()),
+    };
+    served.map_err(|error| {
+        if error.is_parse() || is_http2_violation(&error) {
+            connection.stats.protocol_error.inc();
+        }
+        ConnError::Http(error)
+    })
+}
+
+enum Version {
+    Http1,
+    Http2,
+    /// The client left without a byte.
+    Gone,
+}
+
+/// By configuration, ALPN, what detection saw, or the preface.
+async fn version(
+    connection: &Connection,
+    stream: &mut ServerStream,
+    manager: &HttpManager,
+) -> Result<Version, ConnError> {
+    match manager.codec {
+        Codec::Http1 => return Ok(Version::Http1),
+        Codec::Http2 => return Ok(Version::Http2),
+        Codec::Auto => {}
+    }
+    let alpn = connection.handshake.as_ref().and_then(|handshake| handshake.alpn.as_deref());
+    if let Some(alpn) = alpn {
+        return Ok(if alpn.ends_with(b"h2") { Version::Http2 } else { Version::Http1 });
+    }
+    let detected = match (&connection.detected, connection.is_tls()) {
+        (Some(seen @ (Detected::Http1 | Detected::Http2)), false) => seen.clone(),
+        _ => detect(stream, Inspect { tls: false, http: true }, manager.idle_timeout).await?,
+    };
+    Ok(match detected {
+        Detected::Http2 => Version::Http2,
+        Detected::Closed => Version::Gone,
+        // hyper answers 400 to what is no HTTP.
+        _ => Version::Http1,
+    })
+}
+
+fn is_http2_violation(error: &hyper::Error) -> bool {
+    use std::error::Error as _;
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(|cause| cause.is_library() || cause.is_go_away())
+}
+
+async fn serve_http1(
+    connection: &Rc<Connection>,
+    stream: ServerStream,
+    manager: Arc<HttpManager>,
+) -> hyper::Result<()> {
+    let activity = Rc::new(Activity::new());
+    let mut builder = http1::Builder::new();
+    builder
+        .preserve_header_case(manager.http1.preserve_case)
+        .max_buf_size(buffer_bytes(&manager))
+        .header_read_timeout(manager.request_headers_timeout);
+    if manager.request_headers_timeout.is_some() {
+        builder.timer(TokioTimer::new());
+    }
+    let service = service(connection, &manager, &activity);
+    let http = builder.serve_connection(TokioIo::new(stream), service_fn(service));
+    drive(connection, &manager, &activity, pin!(http.with_upgrades()), |http| http.graceful_shutdown()).await
+}
+
+/// hyper refuses buffers below 8 KiB; the head must fit.
+fn buffer_bytes(manager: &HttpManager) -> usize {
+    (manager.max_request_headers_kib as usize * 1024).max(8 * 1024)
+}
+
+async fn serve_http2(
+    connection: &Rc<Connection>,
+    stream: ServerStream,
+    manager: Arc<HttpManager>,
+) -> hyper::Result<()> {
+    let activity = Rc::new(Activity::new());
+    let mut builder = http2::Builder::new(LocalExecutor::new(&connection.worker));
+    let stream_window = manager.http2_stream_window_bytes.unwrap_or(limits::STREAM_WINDOW_BYTES);
+    let connection_window =
+        manager.http2_connection_window_bytes.unwrap_or(limits::CONNECTION_WINDOW_BYTES);
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(stream_window)
+        .initial_connection_window_size(connection_window)
+        .max_frame_size(limits::FRAME_BYTES)
+        .max_header_list_size(limits::HEADER_LIST_BYTES)
+        .max_send_buf_size(limits::SEND_BUFFER_BYTES)
+        .max_concurrent_streams(
+            manager.http2_max_concurrent_streams.unwrap_or(limits::CONCURRENT_STREAMS),
+        )
+        .enable_connect_protocol();
+    let service = service(connection, &manager, &activity);
+    let http = builder.serve_connection(TokioIo::new(stream), service_fn(service));
+    drive(connection, &manager, &activity, pin!(http), |http| http.graceful_shutdown()).await
+}
+
+type Served = Result<http::Response<response::ResponseBody>, std::convert::Infallible>;
+
+fn service(
+    connection: &Rc<Connection>,
+    manager: &Arc<HttpManager>,
+    activity: &Rc<Activity>,
+) -> impl Fn(Request<Incoming>) -> Pin<Box<dyn Future<Output = Served>>> + use<> {
+    let (connection, manager) = (Rc::clone(connection), Arc::clone(manager));
+    let activity = Rc::clone(activity);
+    move |request| {
+        let active = activity.begin();
+        let exchange = exchange::serve(Rc::clone(&connection), Arc::clone(&manager), request);
+        Box::pin(async move {
+            let _active = active;
+            exchange.await
+        })
+    }
+}
+
+/// Runs a connection; ends it in good order when the process drains, when it was idle for too
+/// long, or when it has lived for long enough.
+async fn drive<C: Future<Output = hyper::Result<()>>>(
+    connection: &Connection,
+    manager: &HttpManager,
+    activity: &Activity,
+    mut http: Pin<&mut C>,
+    graceful: impl Fn(Pin<&mut C>),
+) -> hyper::Result<()> {
+    let draining = connection.worker.shared.drain.reached(Phase::Draining);
+    let old = async {
+        match manager.max_connection_duration {
+            Some(limit) => tokio::time::sleep(limit).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        () = draining => {}
+        () = old => {}
+        () = activity.idle_for(manager.idle_timeout) => {}
+        result = http.as_mut() => return result,
+    }
+    graceful(http.as_mut());
+    http.await
+}
+
+/// Requests in progress, and when the last one ended.
+#[derive(Debug)]
+struct Activity {
+    active: Cell<usize>,
+    last: Cell<Instant>,
+}
+
+impl Activity {
+    fn new() -> Self {
+        Self { active: Cell::new(0), last: Cell::new(Instant::now()) }
+    }
+
+    fn begin(self: &Rc<Self>) -> Active {
+        self.active.set(self.active.get() + 1);
+        Active(Rc::clone(self))
+    }
+
+    /// Returns once no request was in progress for `limit`. One timer per connection, set anew
+    /// only when it fires.
+    async fn idle_for(&self, limit: Option<std::time::Duration>) {
+        let Some(limit) = limit else { return std::future::pending().await };
+        loop {
+            let since = if self.active.get() > 0 { Instant::now() } else { self.last.get() };
+            if self.active.get() == 0 && since.elapsed() >= limit {
+                return;
+            }
+            tokio::time::sleep_until(since + limit).await;
+        }
+    }
+}
+
+struct Active(Rc<Activity>);
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.active.set(self.0.active.get() - 1);
+        self.0.last.set(Instant::now());
+    }
+}

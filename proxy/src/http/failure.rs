@@ -1,0 +1,121 @@
+//! Why a request is not answered by its upstream. `rescue` makes the answer of it.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use mesh_route::Outcome;
+use mesh_route::fault::Abort;
+
+use super::headers::Malformed;
+use crate::upstream::error::{AcquireError, Broken, Retry, StreamError};
+
+/// Who is to blame, for operators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The client's request.
+    Client,
+    /// Configuration: a route, a policy, an injected fault.
+    Configuration,
+    /// The upstream or the way there.
+    Upstream,
+}
+
+/// Why.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Failure {
+    /// The request breaks HTTP.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// An authorization policy denied.
+    #[error("denied by policy {policy:?}")]
+    Denied {
+        /// The policy that matched, if one did.
+        policy: Option<Arc<str>>,
+    },
+    /// No virtual host or route matches, or the route table is not there.
+    #[error("no route")]
+    NoRoute,
+    /// The route's cluster is unknown.
+    #[error("no cluster {cluster}")]
+    NoCluster {
+        /// Its name.
+        cluster: Arc<str>,
+        /// Status by the route.
+        status: u16,
+    },
+    /// The upgrade is not allowed here.
+    #[error("upgrade refused")]
+    UpgradeRefused,
+    /// Fault injection.
+    #[error("fault injected")]
+    Injected(Abort),
+    /// No stream to an upstream could be had.
+    #[error(transparent)]
+    Acquire(#[from] AcquireError),
+    /// The stream broke before the response.
+    #[error("upstream stream broke: {}", .0.reason)]
+    Stream(StreamError),
+    /// A timeout.
+    #[error("timeout: {0:?}")]
+    Timeout(Timeout),
+}
+
+/// Which timeout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timeout {
+    /// The route's.
+    Request,
+    /// One attempt's.
+    PerTry,
+    /// Nothing moved.
+    Idle,
+    /// The stream lived too long.
+    MaxDuration,
+}
+
+impl Failure {
+    /// Who is to blame.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Malformed(_) | Self::UpgradeRefused => Fault::Client,
+            Self::Denied { .. } | Self::NoRoute | Self::NoCluster { .. } | Self::Injected(_) => {
+                Fault::Configuration
+            }
+            Self::Acquire(_) | Self::Stream(_) | Self::Timeout(_) => Fault::Upstream,
+        }
+    }
+
+    /// Whether sending the request again is safe, the policy aside.
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::Acquire(AcquireError::Connect(_)) => Retry::Safe,
+            Self::Stream(error) => error.retry,
+            _ => Retry::Never,
+        }
+    }
+
+    /// How a retry policy sees it; `None`: no attempt was made, or none may be repeated.
+    pub fn outcome(&self) -> Option<Outcome<'static>> {
+        match self {
+            Self::Acquire(AcquireError::Connect(_)) => Some(Outcome::ConnectFailure),
+            Self::Stream(error) if error.broken == Broken::Refused => Some(Outcome::RefusedStream),
+            Self::Stream(error) => {
+                Some(Outcome::Reset { sent_headers: error.retry != Retry::Safe })
+            }
+            Self::Timeout(Timeout::PerTry) => Some(Outcome::PerTryTimeout),
+            _ => None,
+        }
+    }
+
+    /// For `%UPSTREAM_TRANSPORT_FAILURE_REASON%`.
+    pub fn transport_reason(&self) -> Option<Rc<str>> {
+        match self {
+            Self::Acquire(AcquireError::Connect(error)) => {
+                let error: &crate::upstream::error::ConnectError = error;
+                Some(Rc::from(crate::upstream::error::report(error).as_str()))
+            }
+            Self::Stream(error) => Some(Rc::clone(&error.reason)),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What an upstream's response head becomes before the client sees it.
+
+use std::rc::Rc;
+
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Extensions, StatusCode};
+use mesh_route::HttpManager;
+use mesh_route::http_manager::ServerHeader;
+
+use super::attempt::{Forwarding, context};
+use super::headers::{Upgrade, name, strip_hop_by_hop};
+use super::report::Report;
+use crate::listen::connection::Direction;
+
+/// What finishing needs to know.
+pub struct Finish<'a> {
+    /// The request.
+    pub forwarding: &'a Forwarding<'a>,
+    /// The connection manager.
+    pub manager: &'a HttpManager,
+    /// Headers of an allowed cross-origin request.
+    pub cors: Option<HeaderMap>,
+    /// A cookie made for consistent balancing.
+    pub cookie: Option<HeaderValue>,
+}
+
+/// Changes an upstream's response head for the client.
+pub fn upstream_response(
+    finish: &Finish<'_>,
+    report: &mut Report,
+    status: &mut StatusCode,
+    headers: &mut HeaderMap,
+) {
+    report.details = Some("via_upstream".into());
+    let switching = *status == StatusCode::SWITCHING_PROTOCOLS;
+    strip_hop_by_hop(headers, if switching { Upgrade::Keep } else { Upgrade::Strip });
+    exchange_metadata(finish, report, headers);
+    if let Some(time) = report.service_time {
+        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        headers.insert(name::X_ENVOY_UPSTREAM_SERVICE_TIME, HeaderValue::from(millis));
+    }
+    let forwarding = finish.forwarding;
+    if forwarding.matched.host.include_attempt_count_in_response {
+        headers.insert(name::X_ENVOY_ATTEMPT_COUNT, HeaderValue::from(report.attempts));
+    }
+    let context = mesh_route::FormatContext {
+        status: Some(status.as_u16()),
+        ..context(forwarding, report.endpoint.as_deref())
+    };
+    forwarding.matched.mutate_response(headers, &context);
+    if let Some(cors) = &finish.cors {
+        headers.extend(cors.clone());
+    }
+    if let Some(cookie) = &finish.cookie {
+        headers.append(header::SET_COOKIE, cookie.clone());
+    }
+    if finish.manager.request_id_in_response
+        && let Some(id) = forwarding.head.headers.get(name::X_REQUEST_ID)
+    {
+        headers.insert(name::X_REQUEST_ID, id.clone());
+    }
+    if let Some(via) = finish.manager.via.as_deref().and_then(|via| HeaderValue::from_str(via).ok()) {
+        headers.append(header::VIA, via);
+    }
+    server_header(headers, finish.manager);
+}
+
+/// Proxies tell each other who they are; applications and strangers are not told.
+fn exchange_metadata(finish: &Finish<'_>, report: &Report, headers: &mut HeaderMap) {
+    let worker = &finish.forwarding.connection.worker;
+    let told = headers.remove(name::X_ENVOY_PEER_METADATA);
+    headers.remove(name::X_ENVOY_PEER_METADATA_ID);
+    if finish.forwarding.connection.direction == Direction::Inbound {
+        if report.client.is_some() {
+            headers.insert(name::X_ENVOY_PEER_METADATA, worker.announcement.metadata.clone());
+            headers.insert(name::X_ENVOY_PEER_METADATA_ID, worker.announcement.id.clone());
+        }
+    } else if let (Some(value), Some(info)) = (told, &report.upstream)
+        && info.peer.borrow().is_none()
+    {
+        info.peer.replace(worker.peers.get(&value).map(|peer| Rc::clone(&peer)));
+    }
+}
+
+/// Writes the `server` header as the manager says.
+pub fn server_header(headers: &mut HeaderMap, manager: &HttpManager) {
+    let (name, keep) = match &manager.server_header {
+        ServerHeader::PassThrough => return,
+        ServerHeader::Overwrite(name) => (name, false),
+        ServerHeader::AppendIfAbsent(name) => (name, true),
+    };
+    if keep && headers.contains_key(header::SERVER) {
+        return;
+    }
+    if let Ok(value) = HeaderValue::from_str(name) {
+        headers.insert(header::SERVER, value);
+    }
+}
+
+/// hyper's note of the upstream's header case, if the client's side writes names as they came.
+pub fn kept_extensions(manager: &HttpManager, extensions: Extensions) -> Extensions {
+    if manager.http1.preserve_case { extensions } else { Extensions::new() }
+}

@@ -1,0 +1,59 @@
+//! A request's body as the attempts and mirrors see it.
+
+use std::rc::Rc;
+
+use hyper::body::{Body as _, Incoming};
+
+use super::body::{Progress, Replay, RequestBody, Source};
+
+/// The body of one request.
+#[derive(Debug, Clone)]
+pub enum Payload {
+    /// None: any attempt can be repeated.
+    Empty,
+    /// From the client.
+    Source(Rc<Source>),
+}
+
+impl Payload {
+    /// Takes over a client's body; `progress` is told how it goes.
+    pub fn new(incoming: Incoming, replay: Replay) -> (Self, Option<Rc<Progress>>) {
+        if incoming.is_end_stream() {
+            return (Self::Empty, None);
+        }
+        let progress = Rc::<Progress>::default();
+        let source = Source::new(incoming, replay, Rc::clone(&progress));
+        (Self::Source(source), Some(progress))
+    }
+
+    /// The body for another attempt.
+    pub fn attempt(&self) -> RequestBody {
+        match self {
+            Self::Empty => RequestBody::Empty,
+            Self::Source(source) => source.attempt(),
+        }
+    }
+
+    /// The body for a shadow request; ask before the first attempt.
+    pub fn tee(&self) -> RequestBody {
+        match self {
+            Self::Empty => RequestBody::Empty,
+            Self::Source(source) => source.tee(),
+        }
+    }
+
+    /// Another attempt would send the same bytes.
+    pub fn is_repeatable(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Source(source) => source.is_replayable() || source.is_untouched(),
+        }
+    }
+
+    /// No attempt will follow.
+    pub fn forget(&self) {
+        if let Self::Source(source) = self {
+            source.forget();
+        }
+    }
+}

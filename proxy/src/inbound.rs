@@ -1,0 +1,27 @@
+//! Life of a connection to the application beside us: captured at 15006.
+
+use std::rc::Rc;
+
+use crate::detect::Prefixed;
+use crate::listen::Accepted;
+use crate::listen::connection::{ConnError, Connection, Direction};
+use crate::worker::Worker;
+
+/// Serves one connection to its end.
+///
+/// # Errors
+/// [`ConnError`] if we ended it.
+pub async fn serve(worker: Rc<Worker>, accepted: Accepted) -> Result<(), ConnError> {
+    let snapshot = worker.snapshot();
+    let destination = accepted.destination;
+    let listener = snapshot.inbound().ok_or(ConnError::NoListener { destination })?;
+    let mut connection = Connection::new(&worker, Direction::Inbound, listener, &accepted);
+    let mut stream = Prefixed::new(accepted.stream);
+
+    connection.inspect(&mut stream, listener.inspect(destination)).await?;
+    let chain = connection.choose(&snapshot)?; // STRICT takes no plaintext
+    drop(snapshot); // a long connection must not keep an old configuration
+    let stream = connection.secure(stream, &chain).await?;
+    connection.admit(&chain)?;
+    connection.serve(stream, &chain).await
+}

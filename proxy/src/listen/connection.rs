@@ -1,0 +1,365 @@
+//! One accepted connection on its way to its filter chain: look at the first bytes, choose the
+//! chain, terminate TLS, ask the network policies. `inbound`, `outbound` and `gateway` call
+//! these steps in their order.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh_route::{
+    AuthzInput, ConnInfo, FilterChain, HttpManager, Inspection, Listener, Snapshot, Terminal, Verdict,
+};
+use mesh_telemetry::drain::InFlight;
+use mesh_telemetry::metrics::GaugeGuard;
+use smallvec::SmallVec;
+use tokio::net::TcpStream;
+
+use super::Accepted;
+use crate::detect::{Detected, Inspect, Prefixed, SERVER_FIRST_TIMEOUT, detect};
+use crate::metrics::stats::ListenerStats;
+use crate::tls::{self, CredentialsError, Handshake, ServerIo, ServerStream};
+use crate::worker::Worker;
+use crate::{http, tcp};
+
+/// Where a connection came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From the application beside us.
+    Outbound,
+    /// To the application beside us.
+    Inbound,
+    /// To a port of our own: a gateway.
+    Gateway,
+}
+
+/// Why a connection was ended by us.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnError {
+    /// No listener is configured (any more).
+    #[error("no listener for {destination}")]
+    NoListener {
+        /// Where the client wanted to go.
+        destination: SocketAddr,
+    },
+    /// No filter chain takes the connection.
+    #[error("no filter chain of {listener} takes a connection to {destination}")]
+    NoChain {
+        /// The listener.
+        listener: Arc<str>,
+        /// Where the client wanted to go.
+        destination: SocketAddr,
+    },
+    /// Plaintext where mutual TLS is required.
+    #[error("plaintext to {destination} refused (PeerAuthentication STRICT)")]
+    Plaintext {
+        /// Where the client wanted to go.
+        destination: SocketAddr,
+    },
+    /// The client showed too little in time and the listener insists.
+    #[error("protocol not clear in time")]
+    Undetected,
+    /// A network policy denied.
+    #[error("denied by network policy {policy:?}")]
+    Denied {
+        /// Name of the policy, if one matched.
+        policy: Option<Arc<str>>,
+    },
+    /// TLS could not be terminated.
+    #[error("TLS handshake with the client")]
+    Handshake(#[source] std::io::Error),
+    /// Our certificate is missing.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// The client's connection failed.
+    #[error("client connection")]
+    Io(#[from] std::io::Error),
+    /// The client broke HTTP.
+    #[error("HTTP connection")]
+    Http(#[source] hyper::Error),
+}
+
+/// Envoy's default of `listener_filters_timeout`; with it, or with none, ours apply.
+const LISTENER_FILTERS_DEFAULT: Duration = Duration::from_secs(15);
+
+/// A plaintext client that stays silent towards an inbound port is taken for one that waits
+/// for the server. Longer than outbound: a request that is taken for TCP escapes HTTP policy.
+const INBOUND_SILENCE: Duration = Duration::from_secs(1);
+
+/// An accepted connection with everything its requests ask about.
+#[derive(Debug)]
+pub struct Connection {
+    /// The worker that serves it.
+    pub worker: Rc<Worker>,
+    /// Where it came from.
+    pub direction: Direction,
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// The listener's counters.
+    pub stats: Rc<ListenerStats>,
+    /// Who connected.
+    pub peer: SocketAddr,
+    /// Our address on the socket.
+    pub local: SocketAddr,
+    /// Where the client wanted to go.
+    pub destination: SocketAddr,
+    /// What the first bytes were, if somebody looked.
+    pub detected: Option<Detected>,
+    /// What the TLS handshake told, if we terminated TLS.
+    pub handshake: Option<Handshake>,
+    chosen: RefCell<Option<Chosen>>,
+    _active: GaugeGuard,
+    _in_flight: InFlight,
+}
+
+/// The chain of a connection under one version of the configuration.
+#[derive(Debug)]
+struct Chosen {
+    version: u64,
+    chain: Arc<FilterChain>,
+}
+
+impl Connection {
+    /// A connection that has just been accepted for `listener`.
+    pub fn new(worker: &Rc<Worker>, direction: Direction, listener: &Listener, accepted: &Accepted) -> Self {
+        let stats = worker.stats.listener(&listener.name);
+        stats.cx_total.inc();
+        Self {
+            worker: Rc::clone(worker),
+            direction,
+            listener: Arc::clone(&listener.name),
+            peer: accepted.peer,
+            local: accepted.local,
+            destination: accepted.destination,
+            detected: None,
+            handshake: None,
+            chosen: RefCell::default(),
+            _active: stats.cx_active.hold(),
+            _in_flight: worker.shared.drain.enter(),
+            stats,
+        }
+    }
+
+    /// Looks at the first bytes as far as the listener needs to.
+    ///
+    /// # Errors
+    /// [`ConnError::Undetected`] if the client stays silent and the listener insists,
+    /// [`ConnError::Io`] if it left.
+    pub async fn inspect(
+        &mut self,
+        stream: &mut Prefixed<TcpStream>,
+        inspection: Inspection,
+    ) -> Result<(), ConnError> {
+        let wanted = Inspect { tls: inspection.tls, http: inspection.http };
+        if !wanted.tls && !wanted.http {
+            return Ok(());
+        }
+        let ours = match self.direction {
+            Direction::Outbound => Some(SERVER_FIRST_TIMEOUT),
+            Direction::Inbound => Some(INBOUND_SILENCE),
+            Direction::Gateway => None,
+        };
+        let configured = Some(inspection.timeout).filter(|timeout| !timeout.is_zero());
+        let timeout = match configured {
+            Some(timeout) if timeout < LISTENER_FILTERS_DEFAULT => Some(timeout),
+            _ => ours.or(configured),
+        };
+        let detected = detect(stream, wanted, timeout).await?;
+        match detected {
+            Detected::Closed => return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into()),
+            Detected::Silent => {
+                self.stats.detect_timeout.inc();
+                let insists = !inspection.continue_on_timeout && configured.is_some();
+                if insists && self.direction == Direction::Gateway {
+                    return Err(ConnError::Undetected);
+                }
+            }
+            _ => {}
+        }
+        self.detected = Some(detected);
+        Ok(())
+    }
+
+    /// SNI, whoever terminates TLS.
+    pub fn server_name(&self) -> Option<&str> {
+        match &self.detected {
+            Some(Detected::Tls(hello)) => hello.server_name.as_deref(),
+            _ => self.handshake.as_ref()?.server_name.as_deref(),
+        }
+    }
+
+    /// The client's verified identity.
+    pub fn principal(&self) -> Option<&Rc<str>> {
+        self.handshake.as_ref()?.principal.as_ref()
+    }
+
+    /// The connection is TLS as far as we terminate it.
+    pub fn is_tls(&self) -> bool {
+        self.handshake.is_some()
+    }
+
+    /// The filter chain by the configuration in `snapshot`.
+    ///
+    /// # Errors
+    /// [`ConnError::NoChain`], or [`ConnError::Plaintext`] if TLS would have been taken.
+    pub fn choose(&self, snapshot: &Snapshot) -> Result<Arc<FilterChain>, ConnError> {
+        let destination = self.destination;
+        let listener = self.listener(snapshot).ok_or(ConnError::NoListener { destination })?;
+        let Some(chain) = self.select(listener) else {
+            if self.direction == Direction::Inbound && self.would_take_tls(listener) {
+                self.stats.plaintext_refused.inc();
+                return Err(ConnError::Plaintext { destination });
+            }
+            self.stats.no_chain.inc();
+            return Err(ConnError::NoChain { listener: Arc::clone(&listener.name), destination });
+        };
+        let chosen = Chosen { version: snapshot.version, chain: Arc::clone(chain) };
+        self.chosen.replace(Some(chosen));
+        Ok(Arc::clone(chain))
+    }
+
+    fn listener<'a>(&self, snapshot: &'a Snapshot) -> Option<&'a Arc<Listener>> {
+        match self.direction {
+            Direction::Outbound => snapshot.outbound(self.destination),
+            Direction::Inbound => snapshot.inbound(),
+            Direction::Gateway => snapshot.listener(&self.listener),
+        }
+    }
+
+    fn select<'a>(&self, listener: &'a Listener) -> Option<&'a Arc<FilterChain>> {
+        let mut protocols: SmallVec<[&[u8]; 4]> = SmallVec::new();
+        let tls = match &self.detected {
+            Some(Detected::Tls(hello)) => {
+                protocols.extend(hello.alpn.iter().map(Vec::as_slice));
+                true
+            }
+            Some(Detected::Http1) => {
+                protocols.push(b"http/1.1");
+                false
+            }
+            Some(Detected::Http2) => {
+                protocols.push(b"h2c");
+                false
+            }
+            _ => false,
+        };
+        listener.select(&ConnInfo {
+            destination: self.destination,
+            source: self.peer,
+            server_name: self.server_name(),
+            tls,
+            application_protocols: &protocols,
+        })
+    }
+
+    fn would_take_tls(&self, listener: &Listener) -> bool {
+        let plaintext = !matches!(self.detected, Some(Detected::Tls(_)));
+        let mesh: [&[&[u8]]; 2] = [&[b"istio-http/1.1"], &[b"istio"]];
+        plaintext
+            && mesh.iter().any(|protocols| {
+                let info = ConnInfo {
+                    destination: self.destination,
+                    source: self.peer,
+                    server_name: None,
+                    tls: true,
+                    application_protocols: protocols,
+                };
+                listener.select(&info).is_some()
+            })
+    }
+
+    /// The HTTP manager by the newest configuration, so that a changed policy holds for the next
+    /// request of an old connection. `None`: this connection should end.
+    pub fn manager(&self, snapshot: &Snapshot) -> Option<Arc<HttpManager>> {
+        let mut chosen = self.chosen.borrow_mut();
+        let current = chosen.as_mut()?;
+        if current.version != snapshot.version {
+            let chain = self.select(self.listener(snapshot)?)?;
+            // TLS that we terminated can't be taken back, nor added.
+            if chain.tls.is_some() != current.chain.tls.is_some() {
+                return None;
+            }
+            *current = Chosen { version: snapshot.version, chain: Arc::clone(chain) };
+        }
+        match &current.chain.terminal {
+            Terminal::Http(manager) => Some(Arc::clone(manager)),
+            Terminal::Tcp(_) => None,
+        }
+    }
+
+    /// Terminates TLS if the chain says so.
+    ///
+    /// # Errors
+    /// [`ConnError::Credentials`], [`ConnError::Handshake`].
+    pub async fn secure(
+        &mut self,
+        stream: Prefixed<TcpStream>,
+        chain: &FilterChain,
+    ) -> Result<ServerStream, ConnError> {
+        let Some(settings) = &chain.tls else { return Ok(stream.map(ServerIo::Plain)) };
+        let offered = match &self.detected {
+            Some(Detected::Tls(hello)) => hello.alpn.as_slice(),
+            _ => &[],
+        };
+        let config = self.worker.server_tls(settings, offered)?;
+        let worker = Rc::clone(&self.worker);
+        let handshake = tls::accept(stream, config, |name| worker.intern(name));
+        let limit = chain.handshake_timeout.unwrap_or(HANDSHAKE_LIMIT);
+        let result = match tokio::time::timeout(limit, handshake).await {
+            Ok(result) => result,
+            Err(_elapsed) => Err(std::io::ErrorKind::TimedOut.into()),
+        };
+        let (stream, handshake) = result.map_err(|error| {
+            self.stats.tls_error.inc();
+            ConnError::Handshake(error)
+        })?;
+        self.stats.tls_handshake.inc();
+        self.handshake = Some(handshake);
+        Ok(stream)
+    }
+
+    /// Asks the chain's network policies.
+    ///
+    /// # Errors
+    /// [`ConnError::Denied`] by the first that denies.
+    pub fn admit(&self, chain: &FilterChain) -> Result<(), ConnError> {
+        for rbac in &chain.network_rbac {
+            if let Verdict::Deny { policy } = rbac.decide(&self.authz_input(None)) {
+                self.stats.rbac_denied.inc();
+                return Err(ConnError::Denied { policy: policy.cloned() });
+            }
+        }
+        Ok(())
+    }
+
+    /// The connection as policies see it.
+    pub fn authz_input<'a>(&'a self, request: Option<&'a mesh_route::RequestView<'a>>) -> AuthzInput<'a> {
+        AuthzInput {
+            direct_remote: self.peer,
+            remote: self.peer.ip(),
+            destination: self.destination,
+            server_name: self.server_name(),
+            principal: self.principal().map(|principal| &**principal),
+            tls: self.is_tls(),
+            request,
+        }
+    }
+
+    /// Hands the connection to what its chain ends in.
+    ///
+    /// # Errors
+    /// What ended it, if not the client or the upstream in good order.
+    pub async fn serve(self, stream: ServerStream, chain: &FilterChain) -> Result<(), ConnError> {
+        match &chain.terminal {
+            Terminal::Http(manager) => {
+                Box::pin(http::serve(Rc::new(self), stream, Arc::clone(manager))).await
+            }
+            Terminal::Tcp(proxy) => Box::pin(tcp::serve(self, stream, Arc::clone(proxy))).await,
+        }
+    }
+}
+
+/// A handshake that takes longer than this is given up where no limit is configured: else
+/// anybody could hold sockets open for nothing. nginx's default.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(60);

@@ -1,0 +1,27 @@
+//! Life of a connection from the application beside us: captured at 15001.
+
+use std::rc::Rc;
+
+use crate::detect::Prefixed;
+use crate::listen::Accepted;
+use crate::listen::connection::{ConnError, Connection, Direction};
+use crate::worker::Worker;
+
+/// Serves one connection to its end.
+///
+/// # Errors
+/// [`ConnError`] if we ended it.
+pub async fn serve(worker: Rc<Worker>, accepted: Accepted) -> Result<(), ConnError> {
+    let snapshot = worker.snapshot();
+    let destination = accepted.destination;
+    let listener = snapshot.outbound(destination).ok_or(ConnError::NoListener { destination })?;
+    let mut connection = Connection::new(&worker, Direction::Outbound, listener, &accepted);
+    let mut stream = Prefixed::new(accepted.stream);
+
+    connection.inspect(&mut stream, listener.inspect(destination)).await?;
+    let chain = connection.choose(&snapshot)?; // HTTP, TCP, or passthrough
+    drop(snapshot);
+    let stream = connection.secure(stream, &chain).await?;
+    connection.admit(&chain)?;
+    connection.serve(stream, &chain).await
+}

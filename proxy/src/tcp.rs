@@ -1,0 +1,124 @@
+//! Opaque bytes: pick a cluster and an endpoint, connect, copy both ways.
+
+pub mod copy;
+mod report;
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use mesh_route::cluster::Report;
+use mesh_route::{Cluster, PickRequest, Picked, Snapshot, TcpProxy};
+use mesh_telemetry::access_log::ResponseFlag;
+use mesh_telemetry::drain::Phase;
+use smallvec::SmallVec;
+
+use crate::listen::connection::{ConnError, Connection};
+use crate::tls::ServerStream;
+use crate::upstream::connect::Connected;
+use crate::upstream::error::AcquireError;
+use crate::upstream::pool::Protocol;
+use crate::upstream::{self, Target, TcpGuards};
+use copy::{End, both_ways};
+use report::TcpReport;
+
+/// An upstream connection for one client.
+struct Upstream {
+    connected: Connected,
+    _guards: TcpGuards,
+    picked: Picked,
+}
+
+/// Serves one connection to its end.
+///
+/// # Errors
+/// [`ConnError::Io`] for errors other than the ways in which connections end every day.
+pub async fn serve(
+    connection: Connection,
+    mut stream: ServerStream,
+    proxy: Arc<TcpProxy>,
+) -> Result<(), ConnError> {
+    let worker = Rc::clone(&connection.worker);
+    let snapshot = worker.snapshot();
+    let mut report = TcpReport::new(&connection, &proxy);
+    let name = proxy.cluster(worker.random());
+    report.cluster = Some(Arc::clone(name));
+    let Some(cluster) = snapshot.cluster(name).cloned() else {
+        report.flag(ResponseFlag::NoClusterFound);
+        return Ok(());
+    };
+    let upstream = connect(&connection, &proxy, &cluster, &mut report).await;
+    drop::<Rc<Arc<Snapshot>>>(snapshot);
+    let Some(mut upstream) = upstream else { return Ok(()) };
+    report.connected(&cluster, &upstream.picked.endpoint, &upstream.connected);
+
+    let idle = cluster.tcp_idle_timeout.or(proxy.idle_timeout);
+    let too_long = async {
+        match proxy.max_duration {
+            Some(limit) => tokio::time::sleep(limit).await,
+            None => std::future::pending().await,
+        }
+    };
+    let closing = worker.shared.drain.reached(Phase::Closing);
+    tokio::select! {
+        biased;
+        () = closing => report.flag(ResponseFlag::LocalReset),
+        () = too_long => report.flag(ResponseFlag::DurationTimeout),
+        end = both_ways(&mut stream, &mut upstream.connected.stream, idle, &report) => match end? {
+            End::Closed => {}
+            End::Idle => report.flag(ResponseFlag::StreamIdleTimeout),
+        },
+    }
+    Ok(())
+}
+
+/// Tries as many endpoints as the proxy filter allows; `None` after telling the report why.
+async fn connect(
+    connection: &Connection,
+    proxy: &TcpProxy,
+    cluster: &Arc<Cluster>,
+    report: &mut TcpReport<'_>,
+) -> Option<Upstream> {
+    let worker = &connection.worker;
+    let mut tried: SmallVec<[SocketAddr; 4]> = SmallVec::new();
+    for attempt in 1..=proxy.max_connect_attempts {
+        let picked = cluster.pick(&PickRequest {
+            hash: proxy.hash(connection.peer),
+            avoid: &tried,
+            avoid_attempts: 3,
+            original_destination: Some(connection.destination),
+            random: worker.random(),
+        });
+        let picked = match picked {
+            Ok(picked) => picked,
+            Err(error) => {
+                report.failed(&AcquireError::Pick(error));
+                return None;
+            }
+        };
+        let endpoint = Arc::clone(&picked.endpoint);
+        let target = Target { cluster, endpoint: &endpoint, protocol: Protocol::Http1, host: None };
+        match upstream::connect_tcp(worker, &target).await {
+            Ok((connected, guards)) => {
+                cluster.report(&endpoint, Report::Connected, Instant::now());
+                return Some(Upstream { connected, _guards: guards, picked });
+            }
+            Err(error) => {
+                let last = attempt == proxy.max_connect_attempts;
+                if matches!(error, AcquireError::Connect(_)) {
+                    cluster.report(&endpoint, Report::LocalFailure, Instant::now());
+                }
+                if last || matches!(error, AcquireError::Overflow(_)) {
+                    report.failed(&error);
+                    if attempt > 1 {
+                        report.flag(ResponseFlag::UpstreamRetryLimitExceeded);
+                    }
+                    return None;
+                }
+                tried.push(endpoint.address);
+            }
+        }
+    }
+    None
+}

@@ -1,0 +1,151 @@
+//! What can go wrong between us and an upstream, who failed, and whether trying again is safe.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use mesh_route::PickError;
+use mesh_route::cluster::Overflow;
+
+/// Whether a request that met an error may be sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// The upstream may have acted on it.
+    Never,
+    /// Only if the connection had served before, and the request may be repeated: then the
+    /// upstream most likely closed it while it was idle.
+    IfReused,
+    /// The upstream surely did not act on it.
+    Safe,
+}
+
+/// Why no connection to an endpoint could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The connect timeout passed, handshake included.
+    #[error("connect to {address} timed out after {after:?} (is a NetworkPolicy blocking port {}?)", address.port())]
+    Timeout {
+        /// Endpoint.
+        address: SocketAddr,
+        /// The cluster's connect timeout.
+        after: Duration,
+    },
+    /// TCP failed.
+    #[error("connect to {address}")]
+    Tcp {
+        /// Endpoint.
+        address: SocketAddr,
+        /// What the kernel said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The TLS handshake failed.
+    #[error("TLS handshake with {address}: {reason}")]
+    Tls {
+        /// Endpoint.
+        address: SocketAddr,
+        /// What rustls or the identity check said; names found and expected identity.
+        reason: String,
+    },
+    /// Our own certificate or the peer's roots are not there yet, or unusable.
+    #[error("no TLS configuration for {address}: {reason}")]
+    NoCredentials {
+        /// Endpoint.
+        address: SocketAddr,
+        /// What is missing.
+        reason: String,
+    },
+}
+
+/// Why no stream on an upstream connection could be had. Nothing was sent.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AcquireError {
+    /// The cluster has no endpoint to offer.
+    #[error("pick an endpoint: {0}")]
+    Pick(#[from] PickError),
+    /// A circuit breaker is open.
+    #[error(transparent)]
+    Overflow(#[from] Overflow),
+    /// The connection failed; shared by all who waited for it.
+    #[error(transparent)]
+    Connect(Rc<ConnectError>),
+}
+
+/// How a stream broke after it was had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Broken {
+    /// The connection ended before the response's head.
+    Terminated,
+    /// The peer reset the stream.
+    RemoteReset,
+    /// REFUSED_STREAM, or GOAWAY before this stream.
+    Refused,
+    /// The peer does not speak HTTP, or breaks its rules.
+    Protocol,
+}
+
+/// A stream that broke before the response's head.
+#[derive(Debug, Clone)]
+pub struct StreamError {
+    /// How.
+    pub broken: Broken,
+    /// Whether trying again is safe.
+    pub retry: Retry,
+    /// For the log.
+    pub reason: Rc<str>,
+}
+
+impl StreamError {
+    /// Classifies what hyper reports. `unsent`: it handed the request back.
+    pub(crate) fn from_hyper(error: &hyper::Error, unsent: bool) -> Self {
+        let broken = classify(error);
+        let retry = match broken {
+            _ if unsent => Retry::Safe,
+            Broken::Refused => Retry::Safe,
+            Broken::Terminated => Retry::IfReused,
+            Broken::RemoteReset | Broken::Protocol => Retry::Never,
+        };
+        Self { broken, retry, reason: Rc::from(report(error).as_str()) }
+    }
+}
+
+fn classify(error: &hyper::Error) -> Broken {
+    if let Some(error) = find::<h2::Error>(error) {
+        let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM)
+            || (error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR));
+        return match error.reason() {
+            _ if refused => Broken::Refused,
+            _ if error.is_io() || (error.is_go_away() && !error.is_library()) => Broken::Terminated,
+            _ if error.is_library() => Broken::Protocol,
+            Some(h2::Reason::PROTOCOL_ERROR) if !error.is_reset() => Broken::Protocol,
+            _ => Broken::RemoteReset,
+        };
+    }
+    if error.is_parse() { Broken::Protocol } else { Broken::Terminated }
+}
+
+/// Looks for a `T` in the chain of causes.
+fn find<'a, T: std::error::Error + 'static>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<T>() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// An error with its causes on one line.
+pub(crate) fn report(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
