@@ -28,7 +28,7 @@ pub(crate) fn run(options: &Validate) -> anyhow::Result<ExitCode> {
             checked += 1;
             match document {
                 Ok(Decoded::Mesh(resource)) => {
-                    let found = mesh_config::validate::validate(&resource);
+                    let (Ok(found) | Err(found)) = mesh_config::validate::validate(&resource);
                     problems.extend(found.into_iter().map(|problem| format!("{source}: {problem}")));
                 }
                 Ok(Decoded::Other(_)) => {}

@@ -147,7 +147,7 @@ fn start(what: &str) -> impl FnOnce(std::io::Error) -> DaemonError {
 }
 
 fn lock(state: &StateDir) -> Result<Flock<File>, DaemonError> {
-    let path = state.root().join("lock");
+    let path = state.lock();
     let failed = |source| StateError::new("lock", &path, source);
     let file = File::options()
         .read(true)

@@ -9,6 +9,8 @@
 //! | `pods/UID/` | volumes of a pod; removed with it |
 //! | `logs/NS/POD/CONTAINER.log` | what containers wrote |
 //! | `assigned.json` | uids and service addresses, stable across restarts |
+//! | `lock` | held by the running platform; its process number |
+//! | `platform.log`, `up.log` | what the platform itself wrote |
 //! | `tokens.key`, `jwks.json` | key that signs service-account tokens, and its public half |
 
 use std::fs;
@@ -138,6 +140,18 @@ impl StateDir {
     #[must_use]
     pub fn assigned(&self) -> PathBuf {
         self.root.join("assigned.json")
+    }
+
+    /// Locked by the process that runs the platform, whose number it holds.
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+
+    /// The process that runs (or ran last) on this directory.
+    #[must_use]
+    pub fn holder(&self) -> Option<u32> {
+        fs::read_to_string(self.lock()).ok()?.trim().parse().ok()
     }
 
     /// The private key that signs tokens.

@@ -45,7 +45,7 @@ pub(crate) struct Up {
 pub(super) async fn run(up: Up) -> anyhow::Result<ExitCode> {
     let state_dir = up.place.dir()?;
     if up.detach {
-        return detach(&up, &state_dir).await;
+        return detach(&state_dir).await;
     }
     let daemon = Daemon::start(&options(&up, &state_dir)?)?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -78,7 +78,7 @@ pub(super) async fn run(up: Up) -> anyhow::Result<ExitCode> {
 }
 
 /// Starts ourselves again in the background and waits until everything is ready.
-async fn detach(up: &Up, state_dir: &Path) -> anyhow::Result<ExitCode> {
+async fn detach(state_dir: &Path) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(state_dir)
         .with_context(|| format!("create {}", state_dir.display()))?;
     let log_path = state_dir.join("up.log");

@@ -99,7 +99,7 @@ impl Api {
             Request::PodHttp(request) => self.pod_http(request).await,
             Request::Status => {
                 let mut status = self.status.borrow().clone();
-                status.pid = std::process::id();
+                status.pid = self.node.state.holder().unwrap_or(0);
                 Ok(Reply::Status(status))
             }
             Request::Logs(_) | Request::Exec(_) | Request::Down => Ok(Reply::Ok),

@@ -191,7 +191,7 @@ pub struct Status {
     pub published: Vec<Published>,
     /// Manifests refused and other things the user should see, newest last.
     pub problems: Vec<String>,
-    /// Process that serves this socket, as seen from outside.
+    /// The process that started the platform; 0 if it cannot be read.
     pub pid: u32,
 }
 

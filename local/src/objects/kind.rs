@@ -42,8 +42,10 @@ impl Kind {
     pub(crate) const DEPLOYMENT: Kind = Kind(&KINDS[2]);
     pub(crate) const REPLICA_SET: Kind = Kind(&KINDS[3]);
     pub(crate) const POD: Kind = Kind(&KINDS[4]);
+    #[cfg(test)]
     pub(crate) const SERVICE: Kind = Kind(&KINDS[5]);
     pub(crate) const CONFIG_MAP: Kind = Kind(&KINDS[6]);
+    #[cfg(test)]
     pub(crate) const SECRET: Kind = Kind(&KINDS[7]);
     pub(crate) const ENDPOINT_SLICE: Kind = Kind(&KINDS[8]);
 

@@ -28,7 +28,7 @@ spec:
   template:
     metadata: {labels: {app: web}}
     spec:
-      terminationGracePeriodSeconds: 1
+      terminationGracePeriodSeconds: 3
       initContainers:
       - {name: prepare, image: sh, args: ["-c", "echo prepared"]}
       containers:
@@ -39,6 +39,8 @@ spec:
         - {name: POD, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
         - {name: GREETING, valueFrom: {configMapKeyRef: {name: settings, key: greeting}}}
         ports: [{name: http, containerPort: 8080}]
+        # The app ends at SIGTERM at once: until nobody sends it anything new, it must not come.
+        lifecycle: {preStop: {sleep: {seconds: 1}}}
         readinessProbe: {httpGet: {port: http}, periodSeconds: 1}
         volumeMounts: [{name: settings, mountPath: /etc/app}]
       volumes: [{name: settings, configMap: {name: settings}}]
