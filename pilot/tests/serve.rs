@@ -3,13 +3,18 @@
 
 #![allow(clippy::unwrap_used)] // A test may: an integration test's helpers count as none.
 
+#[path = "serve/client.rs"]
+mod client;
 #[path = "serve/mesh.rs"]
 mod mesh;
 
 use std::collections::BTreeSet;
 
-use mesh::{Files, Proxy, gateway_with_secret, service, slice, text_of};
+use client::Proxy;
+use futures::future::BoxFuture;
+use mesh::{Files, gateway_with_secret, service, slice, text_of};
 use mesh_pilot::Access;
+use mesh_pilot::ingest::{Batch, Event, Sink, Source, decode_all};
 use mesh_pilot::serve::Sync;
 use mesh_xds::client::Rejection;
 use mesh_xds::envoy::config::endpoint::v3::ClusterLoadAssignment;
@@ -234,4 +239,53 @@ async fn state_of_the_world_clients_get_whole_sets() {
     );
     drop(proxy);
     mesh.stop(Vec::new()).await;
+}
+
+/// Says what it has when it is let.
+struct Late(tokio::sync::oneshot::Receiver<()>);
+
+impl Source for Late {
+    fn name(&self) -> &'static str {
+        "late"
+    }
+
+    fn run(self: Box<Self>, sink: Sink) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            self.0.await.unwrap();
+            let manifests = decode_all(&service("b"), "late");
+            let events = manifests
+                .items
+                .into_iter()
+                .map(|(key, item)| Event::Set(key, item));
+            let batch = Batch {
+                events: events.collect(),
+                synced: true,
+                ..Batch::default()
+            };
+            sink.send(batch).await.unwrap();
+            sink.closed().await;
+        })
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_answered_before_every_source_was_read() {
+    let (let_it, late) = tokio::sync::oneshot::channel();
+    let mesh = mesh()
+        .start_with(Access::Anyone, vec![Box::new(Late(late))])
+        .await;
+    let mut proxy = mesh.connect(&Proxy::sidecar("p", "default")).await;
+    proxy.subscribe_all(CLUSTER).await;
+    // The files have been read (their problems are known), yet nothing is published.
+    mesh.write("bad.yaml", "kind: [\n");
+    mesh.until_page("/debug/problems", |page| page.contains("bad.yaml"))
+        .await;
+    assert!(mesh.status().is_empty());
+    assert_eq!(mesh.page_status("/ready"), 503);
+
+    let_it.send(()).unwrap();
+    let first = proxy.next().await;
+    assert!(first.names().contains(A) && first.names().contains(B));
+    assert_eq!(mesh.page_status("/ready"), 200);
+    mesh.stop(vec![proxy]).await;
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use tokio::time::Instant;
 
 use self::tree::Tree;
 use self::watch::{Dirty, Watch};
@@ -25,6 +26,10 @@ const BATCH_TIME: Duration = Duration::from_millis(50);
 /// How often the tree is compared without being told: some file systems (network, overlay
 /// seen from another mount) send no notifications at all.
 const RESCAN_TIME: Duration = Duration::from_secs(30);
+
+/// When to compare after directories appeared: what was put into one before the system watched
+/// it was not told, and may have come after we looked.
+const FOLLOW_UP_TIME: Duration = Duration::from_millis(500);
 
 /// Why a directory can't be a source.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +97,16 @@ impl Source for FileSource {
         async move {
             let mut dirty = Dirty::Everything;
             let mut synced = false;
+            let mut rescan = Instant::now();
             loop {
+                let now = Instant::now();
+                rescan = match &dirty {
+                    Dirty::Everything => now + RESCAN_TIME,
+                    Dirty::Paths(paths) if paths.iter().any(|path| path.is_dir()) => {
+                        rescan.min(now + FOLLOW_UP_TIME)
+                    }
+                    Dirty::Paths(_) => rescan,
+                };
                 let Ok((returned, mut batch)) = read(tree, dirty).await else {
                     return;
                 };
@@ -104,7 +118,7 @@ impl Source for FileSource {
                 }
                 tokio::select! {
                     () = sink.closed() => return,
-                    () = tokio::time::sleep(RESCAN_TIME) => dirty = Dirty::Everything,
+                    () = tokio::time::sleep_until(rescan) => dirty = Dirty::Everything,
                     () = watch.changed() => {
                         tokio::time::sleep(BATCH_TIME).await;
                         dirty = watch.take();

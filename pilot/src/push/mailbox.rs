@@ -1,5 +1,6 @@
 //! What one client has yet to be told.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -11,7 +12,7 @@ use crate::snapshot::Change;
 #[derive(Clone, Debug)]
 pub struct Push {
     /// The union of the changes.
-    pub change: Change,
+    pub change: Arc<Change>,
     /// When the oldest of them was seen.
     pub since: Instant,
 }
@@ -29,7 +30,8 @@ impl Mailbox {
         let mut pending = self.pending.lock();
         match &mut *pending {
             Some(earlier) => {
-                earlier.change.merge(push.change);
+                // Shared by all mailboxes until one of them has to merge.
+                Arc::make_mut(&mut earlier.change).merge(Arc::unwrap_or_clone(push.change));
                 earlier.since = earlier.since.min(push.since);
             }
             None => *pending = Some(push),

@@ -123,6 +123,7 @@ impl Pipeline {
         })));
         // After the snapshot, so that whoever reads the mail finds what it is about.
         if let Some(change) = change.filter(|change| !change.is_empty()) {
+            let change = Arc::new(change);
             self.connections.broadcast(&Push { change, since });
         }
     }

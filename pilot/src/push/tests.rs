@@ -1,6 +1,7 @@
 //! Time is an argument; nothing sleeps.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -37,10 +38,10 @@ fn endpoints_alone_are_faster_and_configuration_slows_them() {
 fn push(host: &str, since: Instant) -> Push {
     let endpoints = BTreeSet::from([host.into()]);
     Push {
-        change: Change {
+        change: Arc::new(Change {
             endpoints,
             ..Change::default()
-        },
+        }),
         since,
     }
 }
