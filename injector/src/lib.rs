@@ -1,1 +1,100 @@
-//! The sidecar injector: a pod in, a patched pod out.
+//! The sidecar injector: a pod in, a patch out.
+//!
+//! [`inject`] is what the mutating webhook, the local platform and `meshctl` call. It decides as
+//! Istio's webhook configuration and injector do together ([`decide`]), builds the injected pod
+//! from small parts (one module each) and returns the difference as an RFC 6902 patch. Pure: no
+//! IO, no clock; the same pod and context give the same patch, and an injected pod is left alone.
+//!
+//! The pod stays a JSON value from beginning to end, so that fields this version does not know survive.
+
+mod annotations;
+mod capture;
+mod decide;
+mod image;
+mod metadata;
+mod overlay;
+mod plan;
+mod pod;
+mod probes;
+mod prometheus;
+mod settings;
+mod sidecar;
+mod volumes;
+mod workload;
+
+use mesh_config::MeshConfig;
+use serde_json::Value;
+
+pub use decide::Reason;
+pub use settings::{CaptureDefaults, Namespace, Resources, Settings};
+
+/// Name of the proxy's container.
+pub const PROXY_CONTAINER: &str = "istio-proxy";
+/// Name of the init container that sets up capture.
+pub const INIT_CONTAINER: &str = "istio-init";
+
+/// What a pod is injected with.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The pod's namespace.
+    pub namespace: &'a Namespace,
+    /// The mesh's settings.
+    pub mesh: &'a MeshConfig,
+    /// The injector's own settings.
+    pub settings: &'a Settings,
+}
+
+/// What is to be done with a pod.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// It stays as it is.
+    Skip(Reason),
+    /// It is changed by this patch (against the pod as given).
+    Patch(json_patch::Patch),
+}
+
+/// Why a pod cannot be injected. The message names the pod's own field or annotation.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InjectError {
+    /// The pod is not one.
+    #[error("{path}: {problem}")]
+    Pod {
+        /// Path of the field.
+        path: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// An annotation has a bad value.
+    #[error("annotation {name}={value:?} is not valid: {problem}")]
+    Annotation {
+        /// Its name.
+        name: String,
+        /// Its value.
+        value: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// An annotation of Istio's asks for what is not implemented yet.
+    #[error("annotation {name} is not implemented yet; {remedy}")]
+    NotImplemented {
+        /// Its name.
+        name: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+}
+
+/// Decides whether `pod` (a Kubernetes Pod as JSON) gets a proxy, and how the pod is changed.
+///
+/// # Errors
+/// [`InjectError`]: the pod must be refused, since running it without its proxy, or with another
+/// one than was asked for, would open what the mesh's policies close.
+pub fn inject(pod: &Value, context: &Context<'_>) -> Result<Outcome, InjectError> {
+    if let Some(reason) = decide::skip(pod, context) {
+        return Ok(Outcome::Skip(reason));
+    }
+    let plan = plan::Plan::read(pod, context)?;
+    let mut injected = pod.clone();
+    plan.apply(&mut injected)?;
+    Ok(Outcome::Patch(json_patch::diff(pod, &injected)))
+}

@@ -1,0 +1,71 @@
+//! A container of the user's laid over one of ours: a strategic merge, as Kubernetes defines it
+//! for containers.
+
+use serde_json::Value;
+
+/// Lists of a container that merge item by item, and the field that identifies an item.
+const KEYED: [(&str, &str); 4] = [
+    ("env", "name"),
+    ("ports", "containerPort"),
+    ("volumeMounts", "mountPath"),
+    ("volumeDevices", "devicePath"),
+];
+
+/// Lays `overlay` over `base`: objects merge, keyed lists merge item by item, everything else is
+/// replaced; `null` removes. The image `auto` stands for ours.
+pub(crate) fn container(base: &mut Value, overlay: &Value) {
+    let Some(fields) = overlay.as_object() else {
+        return;
+    };
+    for (name, value) in fields {
+        if name == "image" && value == "auto" {
+            continue;
+        }
+        let key = KEYED
+            .iter()
+            .find(|(list, _)| list == name)
+            .map(|(_, key)| *key);
+        match (key, base.get_mut(name), value) {
+            (Some(key), Some(Value::Array(items)), Value::Array(new)) => keyed(items, new, key),
+            _ => merge_field(base, name, value),
+        }
+    }
+}
+
+fn keyed(items: &mut Vec<Value>, new: &[Value], key: &str) {
+    for item in new {
+        match items.iter_mut().find(|old| old[key] == item[key]) {
+            // A variable's value and valueFrom exclude each other: the whole item is replaced.
+            Some(old) if key == "name" => *old = item.clone(),
+            Some(old) => merge(old, item),
+            None => items.push(item.clone()),
+        }
+    }
+}
+
+fn merge_field(base: &mut Value, name: &str, value: &Value) {
+    let Some(fields) = base.as_object_mut() else {
+        return;
+    };
+    if value.is_null() {
+        fields.remove(name);
+        return;
+    }
+    match fields.get_mut(name) {
+        Some(old) => merge(old, value),
+        None => {
+            fields.insert(name.to_owned(), value.clone());
+        }
+    }
+}
+
+fn merge(base: &mut Value, overlay: &Value) {
+    match overlay.as_object() {
+        Some(fields) if base.is_object() => {
+            for (name, value) in fields {
+                merge_field(base, name, value);
+            }
+        }
+        _ => *base = overlay.clone(),
+    }
+}

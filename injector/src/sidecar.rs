@@ -1,0 +1,264 @@
+//! The proxy's container.
+
+use std::collections::BTreeMap;
+
+use mesh_config::ProxyConfig;
+use mesh_config::mesh_config::InterceptionMode;
+use serde_json::{Value, json};
+
+use crate::annotations::Annotations;
+use crate::settings::Resources;
+use crate::workload::Workload;
+use crate::{InjectError, PROXY_CONTAINER, volumes};
+
+/// User and group of the proxy, whose traffic is not captured.
+pub(crate) const PROXY_ID: u64 = 1337;
+
+/// What a proxy is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Beside an application.
+    Sidecar,
+    /// By itself.
+    Gateway,
+}
+
+/// How the sidecar is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Placement {
+    /// As an init container that keeps running (Kubernetes 1.29 and later).
+    Native,
+    /// As a container beside the application's. `hold`: first, and the others wait for it.
+    Container {
+        /// Whether the application waits.
+        hold: bool,
+    },
+}
+
+/// Timing of the readiness probe.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Readiness {
+    initial_delay_seconds: u32,
+    period_seconds: u32,
+    failure_threshold: u32,
+}
+
+impl Readiness {
+    /// # Errors
+    /// Names the annotation that has a bad value.
+    pub(crate) fn read(annotations: &Annotations) -> Result<Self, InjectError> {
+        let number = |suffix: &str, default: u32| {
+            let name = format!("readiness.status.sidecar.istio.io/{suffix}");
+            Ok::<u32, InjectError>(annotations.number(&name)?.unwrap_or(default))
+        };
+        Ok(Readiness {
+            initial_delay_seconds: number("initialDelaySeconds", 0)?,
+            period_seconds: number("periodSeconds", 15)?,
+            failure_threshold: number("failureThreshold", 4)?,
+        })
+    }
+}
+
+/// What the container is made of.
+#[derive(Debug)]
+pub(crate) struct ProxyContainer<'a> {
+    pub(crate) role: Role,
+    pub(crate) placement: Placement,
+    pub(crate) image: &'a str,
+    pub(crate) pull_policy: Option<&'a str>,
+    pub(crate) config: &'a ProxyConfig,
+    pub(crate) ca_address: &'a str,
+    pub(crate) trust_domain: &'a str,
+    pub(crate) cluster_id: &'a str,
+    pub(crate) log_level: Option<&'a str>,
+    pub(crate) namespace: &'a str,
+    pub(crate) workload: &'a Workload,
+    pub(crate) workload_name: &'a str,
+    pub(crate) readiness: Readiness,
+    pub(crate) resources: &'a Value,
+    /// The application's containers.
+    pub(crate) applications: Vec<&'a Value>,
+}
+
+impl ProxyContainer<'_> {
+    /// The container, without what depends on the application's probes and metrics.
+    pub(crate) fn build(&self) -> Value {
+        let role = match self.role {
+            Role::Sidecar => "sidecar",
+            Role::Gateway => "router",
+        };
+        let mut container = json!({
+            "name": PROXY_CONTAINER,
+            "image": self.image,
+            "args": ["proxy", role],
+            "ports": [{"name": "http-envoy-prom", "containerPort": 15090, "protocol": "TCP"}],
+            "env": self.environment(),
+            "readinessProbe": self.readiness_probe(),
+            "resources": self.resources,
+            "securityContext": security_context(self.role),
+            "volumeMounts": volumes::mounts(),
+        });
+        if let Some(policy) = self.pull_policy {
+            container["imagePullPolicy"] = policy.into();
+        }
+        if self.role == Role::Sidecar {
+            // Until this succeeds, the application's containers are not started (native) or the
+            // readiness probe is not asked; up to 10 minutes, as in Istio.
+            container["startupProbe"] = json!({
+                "httpGet": {"path": "/healthz/ready", "port": 15021},
+                "periodSeconds": 1,
+                "timeoutSeconds": 3,
+                "failureThreshold": 600,
+            });
+        }
+        match self.placement {
+            Placement::Native => container["restartPolicy"] = "Always".into(),
+            Placement::Container { hold: true } => {
+                // Containers start in order, each after the hook of the one before.
+                container["lifecycle"] =
+                    json!({"postStart": {"exec": {"command": ["meshproxy", "wait"]}}});
+            }
+            Placement::Container { hold: false } => {}
+        }
+        container
+    }
+
+    fn readiness_probe(&self) -> Value {
+        json!({
+            "httpGet": {"path": "/healthz/ready", "port": 15021},
+            "initialDelaySeconds": self.readiness.initial_delay_seconds,
+            "periodSeconds": self.readiness.period_seconds,
+            "timeoutSeconds": 3,
+            "failureThreshold": self.readiness.failure_threshold,
+        })
+    }
+
+    fn environment(&self) -> Vec<Value> {
+        let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
+        let mut env = vec![
+            variable("CA_ADDR", self.ca_address),
+            field("POD_NAME", "metadata.name"),
+            field("POD_NAMESPACE", "metadata.namespace"),
+            field("INSTANCE_IP", "status.podIP"),
+            field("SERVICE_ACCOUNT", "spec.serviceAccountName"),
+            field("HOST_IP", "status.hostIP"),
+            variable("PROXY_CONFIG", &self.config.to_json().to_string()),
+            variable("ISTIO_META_POD_PORTS", &self.ports()),
+            variable("ISTIO_META_APP_CONTAINERS", &self.container_names()),
+            variable("ISTIO_META_CLUSTER_ID", self.cluster_id),
+            field("ISTIO_META_NODE_NAME", "spec.nodeName"),
+            variable("ISTIO_META_INTERCEPTION_MODE", self.interception_mode()),
+        ];
+        if !self.workload_name.is_empty() {
+            env.push(variable("ISTIO_META_WORKLOAD_NAME", self.workload_name));
+        }
+        if let Some(owner) = self.workload.owner(self.namespace) {
+            env.push(variable("ISTIO_META_OWNER", &owner));
+        }
+        let mesh_id = self.config.mesh_id.as_deref().unwrap_or(self.trust_domain);
+        env.push(variable("ISTIO_META_MESH_ID", mesh_id));
+        env.push(variable("TRUST_DOMAIN", self.trust_domain));
+        if let Some(level) = self.log_level {
+            env.push(variable("MESH_LOG", level));
+        }
+        for (name, value) in &self.config.proxy_metadata {
+            set_variable(&mut env, name, value);
+        }
+        env
+    }
+
+    fn interception_mode(&self) -> &'static str {
+        match self.config.interception_mode {
+            InterceptionMode::Redirect => "REDIRECT",
+            InterceptionMode::None => "NONE",
+        }
+    }
+
+    fn container_names(&self) -> String {
+        let names: Vec<&str> = self
+            .applications
+            .iter()
+            .map(|c| crate::pod::name_of(c))
+            .collect();
+        names.join(",")
+    }
+
+    /// The ports of the application's containers, as JSON.
+    fn ports(&self) -> String {
+        let lists = self
+            .applications
+            .iter()
+            .filter_map(|container| container["ports"].as_array());
+        Value::Array(lists.flatten().cloned().collect()).to_string()
+    }
+}
+
+pub(crate) fn variable(name: &str, value: &str) -> Value {
+    json!({"name": name, "value": value})
+}
+
+/// Sets a variable, in place of one of the same name.
+fn set_variable(env: &mut Vec<Value>, name: &str, value: &str) {
+    match env.iter_mut().find(|item| item["name"] == name) {
+        Some(item) => *item = variable(name, value),
+        None => env.push(variable(name, value)),
+    }
+}
+
+fn security_context(role: Role) -> Value {
+    match role {
+        Role::Sidecar => json!({
+            "allowPrivilegeEscalation": false,
+            "privileged": false,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": true,
+            "runAsUser": PROXY_ID,
+            "runAsGroup": PROXY_ID,
+            "runAsNonRoot": true,
+        }),
+        Role::Gateway => json!({"runAsUser": PROXY_ID, "runAsGroup": PROXY_ID}),
+    }
+}
+
+/// Resources of the containers added: those of the annotations, if there are any, else the mesh's.
+///
+/// # Errors
+/// Names the annotation that has a bad value.
+pub(crate) fn resources(
+    annotations: &Annotations,
+    defaults: &Resources,
+) -> Result<Value, InjectError> {
+    let named = Resources {
+        cpu: annotations.quantity("sidecar.istio.io/proxyCPU")?,
+        memory: annotations.quantity("sidecar.istio.io/proxyMemory")?,
+        cpu_limit: annotations.quantity("sidecar.istio.io/proxyCPULimit")?,
+        memory_limit: annotations.quantity("sidecar.istio.io/proxyMemoryLimit")?,
+    };
+    let any = [
+        &named.cpu,
+        &named.memory,
+        &named.cpu_limit,
+        &named.memory_limit,
+    ];
+    let chosen = if any.iter().any(|quantity| quantity.is_some()) {
+        &named
+    } else {
+        defaults
+    };
+    let group = |cpu: &Option<String>, memory: &Option<String>| {
+        let entries = [("cpu", cpu), ("memory", memory)].into_iter();
+        entries
+            .filter_map(|(name, quantity)| Some((name, quantity.clone()?)))
+            .collect::<BTreeMap<_, _>>()
+    };
+    let requests = group(&chosen.cpu, &chosen.memory);
+    let limits = group(&chosen.cpu_limit, &chosen.memory_limit);
+    let mut resources = json!({});
+    if !requests.is_empty() {
+        resources["requests"] = json!(requests);
+    }
+    if !limits.is_empty() {
+        resources["limits"] = json!(limits);
+    }
+    Ok(resources)
+}
