@@ -31,6 +31,11 @@ pub const READINESS_PORT: u16 = 15021;
 /// Port of the proxy's own metrics.
 pub const METRICS_PORT: u16 = 15090;
 
+/// The control plane's port without TLS.
+pub const PLAINTEXT_PORT: u16 = 15010;
+/// The control plane's port with TLS.
+pub const SECURE_PORT: u16 = 15012;
+
 /// Kind of proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -57,12 +62,29 @@ pub struct ControlAddress {
     pub host: String,
     /// Port.
     pub port: u16,
+    /// How it is spoken to.
+    pub transport: Transport,
+}
+
+/// How the control plane is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// TLS, checked against the root certificate file.
+    Tls,
+    /// Plaintext, to [`PLAINTEXT_PORT`] only; no token is sent.
+    Plaintext,
 }
 
 impl ControlAddress {
-    /// Whether TLS is spoken: on every port but 15010, which is plaintext by definition.
+    /// An address; the port decides the transport.
+    pub fn new(host: &str, port: u16) -> Self {
+        let transport = if port == PLAINTEXT_PORT { Transport::Plaintext } else { Transport::Tls };
+        Self { host: host.to_owned(), port, transport }
+    }
+
+    /// Whether TLS is spoken.
     pub fn uses_tls(&self) -> bool {
-        self.port != 15010
+        self.transport == Transport::Tls
     }
 }
 
@@ -131,4 +153,4 @@ pub struct Bootstrap {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

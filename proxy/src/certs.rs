@@ -3,6 +3,9 @@
 //! [`Certs`] is what the data path reads. The renewal loop on the control thread publishes a
 //! new [`WorkloadTls`] per certificate; connections made before keep the old one.
 
+pub mod renew;
+pub mod request;
+
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::node::Node;
 use super::{
-    ADMIN_PORT, AppMetrics, Bootstrap, ControlAddress, METRICS_PORT, READINESS_PORT, Role,
+    ADMIN_PORT, AppMetrics, Bootstrap, ControlAddress, METRICS_PORT, READINESS_PORT, Role, SECURE_PORT,
     STATUS_PORT, duration, prober,
 };
 
@@ -171,7 +171,7 @@ pub(super) fn read(role: Role, source: &dyn Source) -> Result<Bootstrap, Bootstr
     let discovery = control_address("PROXY_CONFIG.discoveryAddress", discovery)?;
     let authority = match variables.get("CA_ADDR") {
         Some(address) => control_address("CA_ADDR", &address)?,
-        None => discovery.clone(),
+        None => authority_beside(&discovery),
     };
     let duration_of = |field: &str, value: Option<&String>, default: u64| match value {
         Some(value) => parse_duration(field, value),
@@ -255,10 +255,7 @@ fn control_address(name: &str, text: &str) -> Result<ControlAddress, BootstrapEr
     let parsed = text.rsplit_once(':').and_then(|(host, port)| {
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let port = port.parse().ok().filter(|port| *port != 0)?;
-        (!host.is_empty()).then(|| ControlAddress {
-            host: host.to_owned(),
-            port,
-        })
+        (!host.is_empty()).then(|| ControlAddress::new(host, port))
     });
     parsed.ok_or_else(|| {
         invalid(
@@ -267,6 +264,15 @@ fn control_address(name: &str, text: &str) -> Result<ControlAddress, BootstrapEr
             "write HOST:PORT, for example istiod.istio-system.svc:15012",
         )
     })
+}
+
+/// The authority where none is configured: the control plane itself. The plaintext port serves
+/// no certificates, since the token would travel in the open.
+fn authority_beside(discovery: &ControlAddress) -> ControlAddress {
+    if discovery.uses_tls() {
+        return discovery.clone();
+    }
+    ControlAddress::new(&discovery.host, SECURE_PORT)
 }
 
 /// Workers: as configured, 0 for all processors; by default 2, as Istio's sidecars have.

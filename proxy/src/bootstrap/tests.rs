@@ -51,6 +51,11 @@ fn sidecar() -> Fake {
     }
 }
 
+/// Settings of a sidecar of Bookinfo's reviews, for other modules' tests.
+pub(crate) fn sidecar_bootstrap() -> Bootstrap {
+    read(&sidecar()).unwrap()
+}
+
 fn read(fake: &Fake) -> Result<Bootstrap, BootstrapError> {
     env::read(Role::Sidecar, fake)
 }

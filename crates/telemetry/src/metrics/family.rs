@@ -1,6 +1,7 @@
 //! Families: label values to series, series to cells.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
@@ -150,6 +151,12 @@ impl CounterFamily {
     }
 }
 
+impl fmt::Debug for CounterFamily {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CounterFamily({})", self.0.name)
+    }
+}
+
 impl Collect for CounterFamily {
     fn collect(&self, encoder: &mut Encoder) {
         let name = self.0.name;
@@ -191,6 +198,12 @@ impl GaugeFamily {
     pub fn value(&self, values: &[&str]) -> Option<i64> {
         let key: Labels = values.iter().map(|value| Box::from(*value)).collect();
         self.0.series.lock().get(&key).map(total_i64)
+    }
+}
+
+impl fmt::Debug for GaugeFamily {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GaugeFamily({})", self.0.name)
     }
 }
 
@@ -254,6 +267,12 @@ impl HistogramFamily {
                 .sum::<u64>()
         };
         Some(series.live.iter().map(|cell| sum(cell)).sum::<u64>() + sum(&series.base))
+    }
+}
+
+impl fmt::Debug for HistogramFamily {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HistogramFamily({})", self.shared.name)
     }
 }
 
