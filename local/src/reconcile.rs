@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mesh_config::MeshConfig;
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -71,6 +72,8 @@ pub(crate) struct Controller {
     directory: Directory,
     view: BTreeMap<Key, Value>,
     root_certificate: Option<String>,
+    mesh: MeshConfig,
+    mesh_text: String,
     services: Vec<service::Resolved>,
     installed: Vec<crate::net::ServicePort>,
     problems: BTreeMap<String, String>,
@@ -99,6 +102,8 @@ impl Controller {
             directory,
             view: BTreeMap::new(),
             root_certificate: None,
+            mesh: MeshConfig::default(),
+            mesh_text: String::new(),
             services: Vec::new(),
             installed: Vec::new(),
             problems: BTreeMap::new(),
@@ -171,8 +176,12 @@ impl Controller {
     /// Brings everything closer to what is wanted.
     async fn reconcile(&mut self) {
         self.retry = false;
-        self.build_world();
-        self.share_data();
+        if self.build_world() {
+            // Addresses first: they are among what pods are started with.
+            self.resolve_services();
+            self.share_data();
+            self.read_mesh_config();
+        }
         self.reap();
         self.run_deployments();
         self.run_bare_pods();

@@ -92,16 +92,19 @@ pub(super) async fn supervise(
 }
 
 fn back_off(cx: &Context, container: &Container, wait: Duration) {
-    let message = format!(
-        "back-off {wait:?} restarting failed container {}",
-        container.name
-    );
-    cx.observe_container(&container.name, |status| {
-        let before = match &status.state {
-            State::Waiting { message, .. } if !message.is_empty() => format!(" ({message})"),
-            _ => String::new(),
+    let name = &container.name;
+    cx.observe_container(name, |status| {
+        let why = match &status.state {
+            State::Waiting { message, .. } => message.clone(),
+            State::Terminated(end) => format!(
+                "exited with {} (see `meshctl local logs -n {} {} -c {name}`)",
+                end.code,
+                cx.namespace(),
+                cx.name()
+            ),
+            State::Running { .. } => String::new(),
         };
-        let message = format!("{message}{before}");
+        let message = format!("starts again in {}s: {why}", wait.as_secs());
         status.state = State::Waiting {
             reason: "CrashLoopBackOff",
             message,

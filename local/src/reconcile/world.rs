@@ -19,7 +19,8 @@ const PLATFORM: &str = "the platform";
 
 impl Controller {
     /// The manifests, plus default namespace, accounts and root certificates; each with a record.
-    pub(super) fn build_world(&mut self) {
+    /// Whether anything changed.
+    pub(super) fn build_world(&mut self) -> bool {
         let mut world = self.loaded.manifests.clone();
         for name in ["default", "kube-system"] {
             add(&mut world, made(Kind::NAMESPACE, "", name, Body::Passive));
@@ -42,7 +43,7 @@ impl Controller {
             }
         }
         if world == self.world {
-            return;
+            return false;
         }
         self.world = world;
         let now = status::seconds(Timestamp::now());
@@ -54,6 +55,7 @@ impl Controller {
         let replica_sets = |name: &str| name.starts_with("ReplicaSet ");
         self.assigned
             .retain(|name| keep.contains(name) || replica_sets(name));
+        true
     }
 
     fn leave_out_homeless(
