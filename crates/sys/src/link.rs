@@ -12,7 +12,7 @@ use futures::TryStreamExt;
 use ipnet::{IpNet, Ipv4Net};
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute};
 use rtnetlink::packet_route::route::RouteScope;
-use rtnetlink::{Error, Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use rtnetlink::{Error, Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use tokio::task::JoinHandle;
 
 use crate::netns::NetNs;
@@ -64,6 +64,9 @@ impl Links {
 
     /// Makes a veth pair: `name` here, attached to `bridge` and up; `peer_name` in `peer_netns`, down.
     ///
+    /// The bridge may send packets back by the port they came from (hairpin): where `br_netfilter` is
+    /// loaded, that is the way of a packet whose destination was rewritten to its sender.
+    ///
     /// # Errors
     /// `AlreadyExists`, `PermissionDenied`.
     pub async fn add_veth(
@@ -85,7 +88,13 @@ impl Links {
             .build();
         let request = self.handle.link().add(pair);
         request.execute().await.map_err(|error| failed(&format!("add veth {name}"), error))?;
-        self.find(name).await
+        let link = self.find(name).await?;
+        let request = self.handle.link().set_port(LinkBridgePort::new(link.0).hairpin(true).build());
+        request
+            .execute()
+            .await
+            .map_err(|error| failed(&format!("set hairpin mode of {name}"), error))?;
+        Ok(link)
     }
 
     /// Adds an address to an interface.

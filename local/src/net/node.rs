@@ -29,6 +29,9 @@ pub(super) async fn configure(links: &Links) -> io::Result<Index> {
     let address = Ipv4Net::new(NODE, POD_NET.prefix_len()).map_err(io::Error::other)?;
     links.add_address(bridge, IpNet::V4(address)).await?;
     forward_packets()?;
+    // Where `br_netfilter` is loaded (Docker does), the bridge would run the IP rules on packets that it then
+    // routes, and again on the way. Other kernels have no such setting.
+    let _ = write_sysctl("net/bridge/bridge-nf-call-iptables", "0");
     // Nothing is reached by this route: TCP is redirected and the rest refused. But without one the kernel
     // refuses to connect before any rule sees the packet.
     links

@@ -54,33 +54,15 @@ pub(super) fn table(services: &[ServicePort], egress_port: u16) -> Table {
             AFTER_ROUTING,
             hairpins(&with_endpoints),
         ),
-        Chain::base(
-            "REFUSE_FORWARD",
-            Kind::Filter,
-            Hook::Forward,
-            FILTER,
-            vec![
-                // What is still here has not been translated: a service without endpoints, an unknown address,
-                // or a protocol that cannot leave the cluster.
-                Rule::new(
-                    [Match::Destination(Op::IsNot, POD_NET.into())],
-                    Verdict::RejectPortUnreachable,
-                ),
-            ],
-        ),
-        Chain::base(
-            "REFUSE_OUTPUT",
-            Kind::Filter,
-            Hook::Output,
-            FILTER,
-            vec![Rule::new(
-                [
-                    Match::Destination(Op::Is, SERVICE_NET.into()),
-                    Match::DestinationIsLocal(Op::IsNot),
-                ],
-                Verdict::RejectPortUnreachable,
-            )],
-        ),
+        // What is still here has not been translated: a service without endpoints, an unknown address, or a
+        // protocol that cannot leave the cluster.
+        Chain::base("REFUSE_FORWARD", Kind::Filter, Hook::Forward, FILTER, {
+            refuse(&[Match::Destination(Op::IsNot, POD_NET.into())])
+        }),
+        Chain::base("REFUSE_OUTPUT", Kind::Filter, Hook::Output, FILTER, {
+            let to_services = Match::Destination(Op::Is, SERVICE_NET.into());
+            refuse(&[to_services, Match::DestinationIsLocal(Op::IsNot)])
+        }),
         Chain::regular(
             "SERVICES",
             with_endpoints
@@ -95,6 +77,16 @@ pub(super) fn table(services: &[ServicePort], egress_port: u16) -> Table {
         name: TABLE.to_owned(),
         chains,
     }
+}
+
+/// A reset for TCP, because the kernel limits how many ICMP messages it sends; port unreachable else.
+fn refuse(matches: &[Match]) -> Vec<Rule> {
+    let mut tcp = matches.to_vec();
+    tcp.push(Match::Protocol(Op::Is, Proto::Tcp));
+    vec![
+        Rule::new(tcp, Verdict::RejectTcpReset),
+        Rule::new(matches.to_vec(), Verdict::RejectPortUnreachable),
+    ]
 }
 
 fn leaves_the_cluster(from: Option<Match>, egress_port: u16) -> Rule {
