@@ -73,7 +73,8 @@ impl<'a> Plan<'a> {
     pub(crate) fn apply(&self, pod: &mut Value) -> Result<(), InjectError> {
         let original = pod.clone();
         let user_proxy = self.take_user_proxy(pod)?;
-        let mut proxy = self.proxy_container(&original).build();
+        let workload = Workload::of(&original);
+        let mut proxy = self.proxy_container(&original, &workload).build();
         if let Some(user) = &user_proxy {
             overlay::container(&mut proxy, user);
         }
@@ -98,7 +99,7 @@ impl<'a> Plan<'a> {
         let init = self.init_container(pod, uid)?;
         self.place(pod, init, proxy, &mut added)?;
         self.volumes(pod, &mut added)?;
-        self.metadata(pod, &original, merge, &added)
+        self.metadata(pod, (&original, &workload), merge, &added)
     }
 
     fn status_port(&self) -> u16 {
@@ -117,13 +118,10 @@ impl<'a> Plan<'a> {
         Ok(None)
     }
 
-    fn proxy_container<'p>(&'p self, pod: &'p Value) -> ProxyContainer<'p>
-    where
-        'a: 'p,
-    {
+    fn proxy_container<'p>(&'p self, pod: &'p Value, workload: &'p Workload) -> ProxyContainer<'p> {
         let settings = self.context.settings;
-        let workload = Box::new(Workload::of(pod));
-        let workload: &'p Workload = Box::leak(workload);
+        // What metrics call the workload; the owner stays what it is.
+        let renamed = pod["metadata"]["labels"]["service.istio.io/workload-name"].as_str();
         ProxyContainer {
             role: self.role,
             placement: self.placement,
@@ -139,10 +137,10 @@ impl<'a> Plan<'a> {
             log_level: self.log_level,
             namespace: &self.context.namespace.name,
             workload,
-            workload_name: &workload.name,
+            workload_name: renamed.unwrap_or(&workload.name),
             readiness: self.readiness,
             resources: &self.resources,
-            applications: pod::applications(pod).collect(),
+            pod,
         }
     }
 
@@ -155,16 +153,17 @@ impl<'a> Plan<'a> {
     /// The capture container, with the user's own `istio-init` laid over it; `None` where nothing
     /// is captured. `uid`: the proxy's, whose traffic passes.
     fn init_container(&self, pod: &mut Value, uid: u64) -> Result<Option<Value>, InjectError> {
-        let user = match pod["spec"]
+        let captured = self.config.interception_mode == InterceptionMode::Redirect;
+        if self.role == Role::Gateway || !captured {
+            return Ok(None);
+        }
+        let listed = pod["spec"]
             .get("initContainers")
-            .is_some_and(Value::is_array)
-        {
+            .is_some_and(Value::is_array);
+        let user = match listed {
             true => pod::take(pod::list(pod, "initContainers")?, INIT_CONTAINER),
             false => None,
         };
-        if self.role == Role::Gateway || self.config.interception_mode == InterceptionMode::None {
-            return Ok(None);
-        }
         let mut container = InitContainer {
             capture: &self.capture,
             image: &self.image,
@@ -243,11 +242,10 @@ impl<'a> Plan<'a> {
     fn metadata(
         &self,
         pod: &mut Value,
-        original: &Value,
+        (original, workload): (&Value, &Workload),
         merge: Option<prometheus::Merge>,
         added: &Added,
     ) -> Result<(), InjectError> {
-        let workload = Workload::of(original);
         let labels = pod::object(pod, &["metadata", "labels"])?;
         metadata::add_labels(labels, &workload.name, self.role == Role::Sidecar);
         let revision = match self.context.settings.revision.as_str() {

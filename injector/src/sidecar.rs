@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::annotations::Annotations;
 use crate::settings::Resources;
 use crate::workload::Workload;
-use crate::{InjectError, PROXY_CONTAINER, volumes};
+use crate::{InjectError, PROXY_CONTAINER, pod, volumes};
 
 /// User and group of the proxy, whose traffic is not captured.
 pub(crate) const PROXY_ID: u64 = 1337;
@@ -76,8 +76,8 @@ pub(crate) struct ProxyContainer<'a> {
     pub(crate) workload_name: &'a str,
     pub(crate) readiness: Readiness,
     pub(crate) resources: &'a Value,
-    /// The application's containers.
-    pub(crate) applications: Vec<&'a Value>,
+    /// The pod as its author wrote it.
+    pub(crate) pod: &'a Value,
 }
 
 impl ProxyContainer<'_> {
@@ -175,20 +175,14 @@ impl ProxyContainer<'_> {
     }
 
     fn container_names(&self) -> String {
-        let names: Vec<&str> = self
-            .applications
-            .iter()
-            .map(|c| crate::pod::name_of(c))
-            .collect();
+        let names: Vec<&str> = pod::applications(self.pod).map(pod::name_of).collect();
         names.join(",")
     }
 
-    /// The ports of the application's containers, as JSON.
+    /// The ports that the pod declares, as JSON; a gateway's are those of its proxy.
     fn ports(&self) -> String {
-        let lists = self
-            .applications
-            .iter()
-            .filter_map(|container| container["ports"].as_array());
+        let containers = pod::containers(self.pod, "containers").iter();
+        let lists = containers.filter_map(|container| container["ports"].as_array());
         Value::Array(lists.flatten().cloned().collect()).to_string()
     }
 }

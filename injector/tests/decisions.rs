@@ -1,0 +1,271 @@
+//! Which pods are injected, and which are refused; the text is part of the product.
+
+#[path = "support/case.rs"]
+mod support;
+
+use mesh_injector::{Outcome, inject};
+use support::Case;
+
+const SPEC: &str = "spec: {containers: [{name: a, image: a}]}\n";
+
+/// What becomes of a pod: `injected`, or why not.
+fn outcome(head: &str, pod: &str) -> String {
+    let case = Case::parse(&format!("{head}\n---\n{pod}"));
+    match inject(&case.pod, &case.context()) {
+        Ok(Outcome::Patch(_)) => "injected".to_owned(),
+        Ok(Outcome::Skip(reason)) => reason.to_string(),
+        Err(error) => format!("error: {error}"),
+    }
+}
+
+const INJECTED: &str = "injected";
+const NOT_SELECTED: &str = "neither namespace shop nor the pod asks for a proxy (label the namespace istio-injection=enabled, or the pod sidecar.istio.io/inject=true)";
+const POD_OUT: &str = "the pod says sidecar.istio.io/inject=false";
+const NAMESPACE_OUT: &str =
+    "namespace shop has the label istio-injection with a value other than enabled";
+const OTHER: &str = "the label istio.io/rev asks for revision canary, and this is default";
+const NOT_DEFAULT: &str = "istio-injection=enabled is for the default revision, and this is canary (label the namespace istio.io/rev=canary instead)";
+
+#[test]
+fn labels_decide_as_in_istio() {
+    let table: [(&str, &str, &str, &str); 22] = [
+        // namespace labels, pod labels, settings, outcome
+        ("", "", "", NOT_SELECTED),
+        ("", "sidecar.istio.io/inject: 'true'", "", INJECTED),
+        ("", "sidecar.istio.io/inject: 'false'", "", POD_OUT),
+        ("", "sidecar.istio.io/inject: 'yes'", "", NOT_SELECTED),
+        ("", "istio.io/rev: default", "", INJECTED),
+        ("", "istio.io/rev: canary", "", OTHER),
+        ("", "istio.io/rev: canary", "revision: canary", INJECTED),
+        (
+            "",
+            "sidecar.istio.io/inject: 'true', istio.io/rev: canary",
+            "",
+            OTHER,
+        ),
+        (
+            "",
+            "sidecar.istio.io/inject: 'true'",
+            "revision: canary",
+            NOT_DEFAULT,
+        ),
+        ("istio-injection: enabled", "", "", INJECTED),
+        (
+            "istio-injection: enabled",
+            "sidecar.istio.io/inject: 'true'",
+            "",
+            INJECTED,
+        ),
+        (
+            "istio-injection: enabled",
+            "sidecar.istio.io/inject: 'false'",
+            "",
+            POD_OUT,
+        ),
+        (
+            "istio-injection: enabled",
+            "",
+            "revision: canary",
+            NOT_DEFAULT,
+        ),
+        (
+            "istio-injection: enabled, istio.io/rev: canary",
+            "",
+            "",
+            INJECTED,
+        ),
+        ("istio-injection: disabled", "", "", NAMESPACE_OUT),
+        (
+            "istio-injection: disabled",
+            "sidecar.istio.io/inject: 'true'",
+            "",
+            NAMESPACE_OUT,
+        ),
+        (
+            "istio-injection: disabled",
+            "",
+            "injectByDefault: true",
+            NAMESPACE_OUT,
+        ),
+        ("istio.io/rev: default", "", "", INJECTED),
+        ("istio.io/rev: canary", "", "", OTHER),
+        (
+            "istio.io/rev: canary",
+            "sidecar.istio.io/inject: 'false'",
+            "revision: canary",
+            POD_OUT,
+        ),
+        ("", "", "injectByDefault: true", INJECTED),
+        (
+            "",
+            "sidecar.istio.io/inject: 'false'",
+            "injectByDefault: true",
+            POD_OUT,
+        ),
+    ];
+    for (namespace, pod, settings, expected) in table {
+        let head =
+            format!("namespace: {{name: shop, labels: {{{namespace}}}}}\nsettings: {{{settings}}}");
+        let pod = format!("metadata: {{name: p, labels: {{{pod}}}}}\n{SPEC}");
+        assert_eq!(outcome(&head, &pod), expected, "{head} {pod}");
+    }
+}
+
+#[test]
+fn the_annotation_counts_where_no_label_does() {
+    let head = "namespace: {name: shop, labels: {istio-injection: enabled}}";
+    let pod = |labels: &str| {
+        format!(
+            "metadata: {{labels: {{{labels}}}, annotations: {{sidecar.istio.io/inject: 'false'}}}}\n{SPEC}"
+        )
+    };
+    assert_eq!(outcome(head, &pod("")), POD_OUT);
+    assert_eq!(
+        outcome(head, &pod("sidecar.istio.io/inject: 'true'")),
+        INJECTED
+    );
+}
+
+#[test]
+fn some_pods_are_never_injected() {
+    let enabled =
+        |name: &str| format!("namespace: {{name: {name}, labels: {{istio-injection: enabled}}}}");
+    let pod = format!("metadata: {{}}\n{SPEC}");
+    assert_eq!(
+        outcome(&enabled("kube-system"), &pod),
+        "namespace kube-system belongs to Kubernetes itself"
+    );
+    let host = "metadata: {}\nspec: {hostNetwork: true, containers: [{name: a}]}\n";
+    assert_eq!(
+        outcome(&enabled("shop"), host),
+        "the pod uses the host's network"
+    );
+    let done = format!("metadata: {{annotations: {{sidecar.istio.io/status: '{{}}'}}}}\n{SPEC}");
+    assert_eq!(
+        outcome(&enabled("shop"), &done),
+        "the pod has its proxy already"
+    );
+}
+
+const REFUSED: &[(&str, &str, &str)] = &[
+    (
+        "traffic.sidecar.istio.io/includeInboundPorts",
+        "http",
+        "\"http\" is not a port from 1 to 65535 (\"*\" stands alone and means all)",
+    ),
+    (
+        "traffic.sidecar.istio.io/includeInboundPorts",
+        "80,*",
+        "\"*\" is not a port from 1 to 65535 (\"*\" stands alone and means all)",
+    ),
+    (
+        "traffic.sidecar.istio.io/excludeInboundPorts",
+        "80,,81",
+        "\"\" is not a port from 1 to 65535",
+    ),
+    (
+        "traffic.sidecar.istio.io/excludeOutboundPorts",
+        "70000",
+        "\"70000\" is not a port from 1 to 65535",
+    ),
+    (
+        "traffic.sidecar.istio.io/includeOutboundIPRanges",
+        "10.0.0.1",
+        "\"10.0.0.1\" is not an IP range: write for example 10.0.0.0/8 or 10.1.2.3/32 (\"*\" stands alone and means all)",
+    ),
+    (
+        "traffic.sidecar.istio.io/excludeOutboundIPRanges",
+        "*",
+        "\"*\" is not an IP range: write for example 10.0.0.0/8 or 10.1.2.3/32",
+    ),
+    (
+        "sidecar.istio.io/interceptionMode",
+        "TPROXY",
+        "TPROXY is not implemented yet; use REDIRECT",
+    ),
+    (
+        "sidecar.istio.io/proxyCPU",
+        "lots",
+        "write a quantity, for example 100m or 128Mi",
+    ),
+    (
+        "sidecar.istio.io/nativeSidecar",
+        "on",
+        "write \"true\" or \"false\"",
+    ),
+    (
+        "sidecar.istio.io/logLevel",
+        "loud",
+        "use one of trace, debug, info, warning, error, critical, off",
+    ),
+    (
+        "status.sidecar.istio.io/port",
+        "0",
+        "\"0\" is not a port from 1 to 65535",
+    ),
+    (
+        "readiness.status.sidecar.istio.io/periodSeconds",
+        "-1",
+        "write a whole number",
+    ),
+    (
+        "inject.istio.io/templates",
+        "sidecar,spire",
+        "only the templates \"sidecar\" and \"gateway\" are implemented yet, one at a time",
+    ),
+    (
+        "proxy.istio.io/config",
+        "concurency: 2",
+        "concurency: unknown field; did you mean \"concurrency\"?",
+    ),
+    (
+        "prometheus.io/port",
+        "15090",
+        "the port is the proxy's own; name the application's",
+    ),
+];
+
+#[test]
+fn a_bad_annotation_is_named() {
+    let head = "namespace: {name: shop, labels: {istio-injection: enabled}}";
+    for (name, value, problem) in REFUSED {
+        let pod = format!("metadata: {{annotations: {{{name}: {value:?}}}}}\n{SPEC}");
+        let expected = format!("error: annotation {name}={value:?} is not valid: {problem}");
+        assert_eq!(outcome(head, &pod), expected);
+    }
+    let pod = format!("metadata: {{annotations: {{sidecar.istio.io/userVolume: '{{}}'}}}}\n{SPEC}");
+    assert_eq!(
+        outcome(head, &pod),
+        "error: annotation sidecar.istio.io/userVolume is not implemented yet; add the volume to the pod, and the mount to a container named istio-proxy"
+    );
+}
+
+#[test]
+fn a_pod_that_is_none_is_refused() {
+    let head = "namespace: {name: shop, labels: {istio-injection: enabled}}";
+    let cases = [
+        (
+            "metadata: {}\n",
+            "error: spec: required, but missing: a pod has a spec with containers",
+        ),
+        (
+            "spec: {containers: []}\n",
+            "error: spec.containers: required, but missing: a pod has at least one container",
+        ),
+        (
+            "spec: {containers: [{name: a}], volumes: 1}\n",
+            "error: spec.volumes: must be a list",
+        ),
+        (
+            "metadata: {labels: [a]}\nspec: {containers: [{name: a}]}\n",
+            "error: metadata.labels: must be an object",
+        ),
+        (
+            "spec: {containers: [{name: a, livenessProbe: {httpGet: {port: web}}}]}\n",
+            "error: spec.containers[0].livenessProbe.httpGet.port: the container declares no port named \"web\"; add it to its ports",
+        ),
+    ];
+    for (pod, expected) in cases {
+        assert_eq!(outcome(head, pod), expected);
+    }
+}
