@@ -143,6 +143,7 @@ impl Compiler {
         changed: &[(String, String, Any)],
         removed: &[String],
     ) -> Vec<Rejected> {
+        let before = self.wanted();
         self.listeners.remove(removed);
         let mut taken = HashMap::new();
         for listener in self.listeners.latest() {
@@ -164,7 +165,7 @@ impl Compiler {
                 _ => Ok((name.to_string(), listener)),
             }
         });
-        self.forget_unwanted();
+        self.forget_unwanted(&before);
         rejected
     }
 
@@ -173,6 +174,7 @@ impl Compiler {
         changed: &[(String, String, Any)],
         removed: &[String],
     ) -> Vec<Rejected> {
+        let wanted_before = self.wanted();
         self.clusters.remove(removed);
         let endpoints = &self.endpoints;
         let rejected = self
@@ -190,7 +192,7 @@ impl Compiler {
                 cluster.start(before.map(|before| &**before), assignment);
                 Ok((name, cluster))
             });
-        self.forget_unwanted();
+        self.forget_unwanted(&wanted_before);
         rejected
     }
 
@@ -222,11 +224,11 @@ impl Compiler {
     }
 
     /// Drops EDS, RDS and SDS resources that nothing refers to any more: their subscriptions end.
-    fn forget_unwanted(&mut self) {
-        let wanted = self.wanted();
-        self.endpoints.retain_once_wanted(&wanted.endpoints);
-        self.routes.retain_once_wanted(&wanted.routes);
-        self.secrets.retain_once_wanted(&wanted.secrets);
+    fn forget_unwanted(&mut self, before: &Wanted) {
+        let now = self.wanted();
+        self.endpoints.forget(&before.endpoints, &now.endpoints);
+        self.routes.forget(&before.routes, &now.routes);
+        self.secrets.forget(&before.secrets, &now.secrets);
     }
 
     /// Activates what is ready and publishes what changed.

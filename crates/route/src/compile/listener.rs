@@ -32,7 +32,11 @@ pub(crate) fn listener(mut config: listener::Listener) -> Result<Listener, Refus
     let (inspectors, restores_destination) = inspectors(&mut config)?;
     let (matches, chains) = chains(take(&mut config.filter_chains))?;
     let default_chain = take(&mut config.default_filter_chain)
-        .map(chain::chain)
+        .map(|mut chain| {
+            // As in Envoy, the default chain's own match says nothing.
+            disregard!(chain: filter_chain_match);
+            chain::chain(chain)
+        })
         .transpose()
         .at(|| "default_filter_chain".to_owned())?;
     let compiled = Listener {

@@ -29,8 +29,6 @@ struct Entry<T> {
     latest: Arc<T>,
     /// What is in force; not `latest` while that warms.
     active: Option<Arc<T>>,
-    /// Something referred to it once: it goes when that goes.
-    wanted_once: bool,
 }
 
 impl<T> Default for Store<T> {
@@ -103,10 +101,7 @@ impl<T> Store<T> {
         };
         self.refused.remove(&*key);
         self.fresh.insert(Arc::clone(&key));
-        let (active, wanted_once) = self
-            .entries
-            .remove(&key)
-            .map_or((None, false), |entry| (entry.active, entry.wanted_once));
+        let active = self.entries.remove(&key).and_then(|entry| entry.active);
         self.entries.insert(
             key,
             Entry {
@@ -114,7 +109,6 @@ impl<T> Store<T> {
                 resource: resource.clone(),
                 latest: Arc::new(compiled),
                 active,
-                wanted_once,
             },
         );
         Ok(())
@@ -134,14 +128,12 @@ impl<T> Store<T> {
     }
 
     /// Drops what was referred to and isn't any more. What came before anything referred to it
-    /// stays: in a fixed order of types references come first, but nobody guarantees it.
-    pub(super) fn retain_once_wanted(&mut self, wanted: &BTreeSet<Arc<str>>) {
-        let before = self.entries.len();
-        self.entries.retain(|name, entry| {
-            entry.wanted_once |= wanted.contains(name);
-            !entry.wanted_once || wanted.contains(name)
-        });
-        self.dirty |= self.entries.len() != before;
+    /// stays: references usually come first, but nobody guarantees it.
+    pub(super) fn forget(&mut self, before: &BTreeSet<Arc<str>>, now: &BTreeSet<Arc<str>>) {
+        for name in before.difference(now) {
+            self.refused.remove(&**name);
+            self.dirty |= self.entries.remove(name).is_some();
+        }
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Arc<T>> {
