@@ -120,9 +120,6 @@ fn process(directory: &Path) -> Option<Process> {
             .split_once('(')
             .map(|(_, name)| name.to_owned())
             .unwrap_or_default(),
-        network: network
-            .map(|path| path.display().to_string())
-            .unwrap_or_default(),
     })
 }
 
