@@ -20,15 +20,15 @@ mod scope;
 mod virtual_services;
 
 pub use change::Change;
+pub(crate) use destination_rules::covers;
 pub use destination_rules::{DestinationRules, MergedRule};
 pub use gateways::{GatewayServer, MergedGateway, ServerGroup};
 pub use inputs::{Inputs, Item};
 pub use problem::Problem;
 pub use registry::{Registry, ServiceTarget};
 pub use rules::Rules;
-pub use scope::{Egress, Scope};
-pub(crate) use destination_rules::covers;
 pub(crate) use scope::{CacheKey, rule_for};
+pub use scope::{Egress, Scope};
 pub use virtual_services::RouteRule;
 
 use std::sync::Arc;

@@ -98,19 +98,22 @@ pub fn resources(
 
 /// Resources that many proxies share, translated once per scope.
 ///
-/// `what` and `proxy` (text), the scope, and with `by_labels` the proxy's labels must hold every input
-/// of `build` besides the snapshot: the cache then cannot serve what its key did not see.
+/// `what` and `proxy` (text), the scope, and the proxy's labels where the scope's rules ask for them must
+/// hold every input of `build` besides the snapshot: the cache cannot serve what its key did not see.
 fn cached(
     cx: &Context<'_>,
     what: &str,
-    by_labels: bool,
     proxy: String,
     build: impl FnOnce() -> Vec<NamedResource>,
 ) -> Arc<Vec<NamedResource>> {
     let key = CacheKey {
         what: what.to_owned(),
-        labels: by_labels.then(|| cx.labels.clone()),
-        proxy: format!("{proxy} {} {}", cx.proxy.cluster_id(), cx.proxy.ip.is_ipv4()),
+        labels: cx.scope.depends_on_labels.then(|| cx.labels.clone()),
+        proxy: format!(
+            "{proxy} {} {}",
+            cx.proxy.cluster_id(),
+            cx.proxy.ip.is_ipv4()
+        ),
     };
     if let Some(known) = cx.scope.cache.lock().get(&key) {
         return known.clone();

@@ -75,14 +75,21 @@ fn check(case: &Path) -> Vec<String> {
 fn make(world: &World) -> BTreeMap<String, String> {
     let snapshot = world.snapshot();
     let mut out = BTreeMap::new();
-    let problems: Vec<String> = snapshot.problems().iter().map(|p| format!("{p}\n")).collect();
+    let problems: Vec<String> = snapshot
+        .problems()
+        .iter()
+        .map(|p| format!("{p}\n"))
+        .collect();
     if !problems.is_empty() {
         out.insert("out.problems.txt".to_owned(), problems.concat());
     }
     for pod in world.pods() {
         let note = |key: &str| {
             let annotations = pod.metadata.annotations.as_ref();
-            annotations.and_then(|a| a.get(key)).cloned().unwrap_or_default()
+            annotations
+                .and_then(|a| a.get(key))
+                .cloned()
+                .unwrap_or_default()
         };
         let kind = if note("golden/proxy") == "router" {
             ProxyKind::Router

@@ -229,7 +229,9 @@ fn secrets(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
                         "Gateway",
                         &gateway.meta,
                         format!("spec.servers[{index}].tls.credentialName"),
-                        format!("secret {name} does not exist: TLS for the server's hosts is refused"),
+                        format!(
+                            "secret {name} does not exist: TLS for the server's hosts is refused"
+                        ),
                         "create the TLS secret in the namespace of the gateway's pods",
                     )),
                 }

@@ -38,6 +38,8 @@ pub struct Scope {
     /// What happens to traffic to unknown destinations.
     pub outbound: OutboundMode,
     by_host: HashMap<Arc<str>, Arc<Service>>,
+    /// Whether some rule asks for the caller's labels, so that proxies of one scope may differ.
+    pub(crate) depends_on_labels: bool,
     /// Translated resources that are equal for all proxies with the same key. The key holds every
     /// other input.
     pub(crate) cache: Mutex<HashMap<CacheKey, Arc<Vec<NamedResource>>>>,
@@ -129,9 +131,15 @@ impl Scope {
         let outbound = sidecar
             .and_then(|sidecar| sidecar.spec.outbound_traffic_policy)
             .unwrap_or(snapshot.mesh.outbound_traffic_policy);
+        let depends_on_labels = snapshot.rules.destination_rules.depend_on_labels()
+            || egress
+                .iter()
+                .flat_map(|egress| &egress.rules)
+                .any(|rule| asks_for_labels(rule));
         Self {
             namespace: key.namespace.clone(),
             sidecar: sidecar.cloned(),
+            depends_on_labels,
             egress,
             by_host: services
                 .iter()
@@ -226,6 +234,18 @@ fn only_port(service: &Arc<Service>, listener: &EgressListener) -> Option<Arc<Se
     let mut service = Service::clone(service);
     service.ports = vec![own];
     Some(Arc::new(service))
+}
+
+/// Whether a condition of a VirtualService is about the caller's labels.
+fn asks_for_labels(rule: &RouteRule) -> bool {
+    let spec = &rule.object.spec;
+    let http = spec.http.iter().flat_map(|route| &route.matches);
+    let tls = spec.tls.iter().flat_map(|route| &route.matches);
+    let tcp = spec.tcp.iter().flat_map(|route| &route.matches);
+    http.map(|condition| &condition.source)
+        .chain(tls.map(|condition| &condition.connection.source))
+        .chain(tcp.map(|condition| &condition.source))
+        .any(|source| !source.labels.is_empty())
 }
 
 /// Hosts that a VirtualService routes to, fully qualified.

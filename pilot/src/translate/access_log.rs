@@ -31,12 +31,21 @@ const JSON: [(&str, &str); 23] = [
     ("response_code", "%RESPONSE_CODE%"),
     ("response_flags", "%RESPONSE_FLAGS%"),
     ("response_code_details", "%RESPONSE_CODE_DETAILS%"),
-    ("connection_termination_details", "%CONNECTION_TERMINATION_DETAILS%"),
-    ("upstream_transport_failure_reason", "%UPSTREAM_TRANSPORT_FAILURE_REASON%"),
+    (
+        "connection_termination_details",
+        "%CONNECTION_TERMINATION_DETAILS%",
+    ),
+    (
+        "upstream_transport_failure_reason",
+        "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+    ),
     ("bytes_received", "%BYTES_RECEIVED%"),
     ("bytes_sent", "%BYTES_SENT%"),
     ("duration", "%DURATION%"),
-    ("upstream_service_time", "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%"),
+    (
+        "upstream_service_time",
+        "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%",
+    ),
     ("x_forwarded_for", "%REQ(X-FORWARDED-FOR)%"),
     ("user_agent", "%REQ(USER-AGENT)%"),
     ("request_id", "%REQ(X-REQUEST-ID)%"),
@@ -115,8 +124,8 @@ fn json(mesh: &MeshConfig) -> base::substitution_format_string::Format {
             _ => structure([("message", string_value(text))]),
         }
     });
-    let fields = own
-        .unwrap_or_else(|| structure(JSON.map(|(key, value)| (key, string_value(value)))));
+    let fields =
+        own.unwrap_or_else(|| structure(JSON.map(|(key, value)| (key, string_value(value)))));
     base::substitution_format_string::Format::JsonFormat(fields)
 }
 

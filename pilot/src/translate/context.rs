@@ -68,11 +68,8 @@ impl<'a> Context<'a> {
 
     /// What the proxy's own workload demands of its callers.
     pub(crate) fn own_mtls(&self) -> &EffectiveMtls {
-        self.mtls.get_or_init(|| {
-            self.snapshot
-                .rules
-                .mtls(&self.proxy.namespace, self.labels)
-        })
+        self.mtls
+            .get_or_init(|| self.snapshot.rules.mtls(&self.proxy.namespace, self.labels))
     }
 
     /// The DestinationRule that this client uses towards a service.

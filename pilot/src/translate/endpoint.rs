@@ -18,7 +18,10 @@ use crate::snapshot::{MergedRule, Registry};
 pub(crate) fn build(cx: &Context<'_>, wanted: &Names) -> Vec<NamedResource> {
     match wanted {
         Names::Only(set) => set.iter().filter_map(|name| one(cx, name)).collect(),
-        Names::All => all_names(cx).iter().filter_map(|name| one(cx, name)).collect(),
+        Names::All => all_names(cx)
+            .iter()
+            .filter_map(|name| one(cx, name))
+            .collect(),
     }
 }
 
@@ -52,9 +55,8 @@ fn all_names(cx: &Context<'_>) -> Vec<String> {
 }
 
 fn one(cx: &Context<'_>, name: &str) -> Option<NamedResource> {
-    let selective = cx.snapshot.rules.destination_rules.depend_on_labels();
     let what = format!("endpoints {name}");
-    let built = super::cached(cx, &what, selective, String::new(), || {
+    let built = super::cached(cx, &what, String::new(), || {
         assignment_of(cx, name)
             .map(|assignment| NamedResource::new(name, &assignment))
             .into_iter()
@@ -75,7 +77,10 @@ fn assignment_of(cx: &Context<'_>, name: &str) -> Option<endpoint::ClusterLoadAs
     let Some(port) = service.port(port) else {
         return Some(empty());
     };
-    if matches!(service.resolution, Resolution::Dns | Resolution::DnsRoundRobin) {
+    if matches!(
+        service.resolution,
+        Resolution::Dns | Resolution::DnsRoundRobin
+    ) {
         return None;
     }
     let rule = cx.destination_rule(&service).map(|rule| &**rule);

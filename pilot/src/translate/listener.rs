@@ -14,7 +14,7 @@ mod outbound_chains;
 mod tcp;
 mod virtual_outbound;
 
-use super::{NamedResource, Names, context::Context, wire::*};
+use super::{NamedResource, Names, context::Context, names, wire::*};
 
 pub(crate) use outbound::detected_route;
 
@@ -22,8 +22,17 @@ pub(crate) use outbound::detected_route;
 pub(crate) fn build(cx: &Context<'_>, wanted: &Names) -> Vec<NamedResource> {
     let mut out = Vec::new();
     if cx.is_sidecar() {
-        out.extend(outbound::build(cx).iter().cloned());
-        let own = inbound::build(cx).into_iter().chain([virtual_outbound::build(cx)]);
+        // Traffic to oneself does not leave by an outbound listener.
+        let own_pod = names::listener(&cx.proxy.ip.to_string(), 0);
+        let own_pod = own_pod.trim_end_matches('0');
+        let others = outbound::build(cx);
+        let others = others
+            .iter()
+            .filter(|listener| !listener.name.starts_with(own_pod));
+        out.extend(others.cloned());
+        let own = inbound::build(cx)
+            .into_iter()
+            .chain([virtual_outbound::build(cx)]);
         out.extend(own.map(|listener| NamedResource::new(listener.name.clone(), &listener)));
     } else {
         let own = gateway::build(cx).into_iter();
@@ -46,7 +55,8 @@ fn tls_inspector() -> listener::ListenerFilter {
 fn http_inspector() -> listener::ListenerFilter {
     listener_filter(
         "envoy.filters.listener.http_inspector",
-        &mesh_xds::envoy::extensions::filters::listener::http_inspector::v3::HttpInspector::default(),
+        &mesh_xds::envoy::extensions::filters::listener::http_inspector::v3::HttpInspector::default(
+        ),
     )
 }
 
@@ -56,6 +66,30 @@ fn original_destination() -> listener::ListenerFilter {
         "envoy.filters.listener.original_dst",
         &mesh_xds::envoy::extensions::filters::listener::original_dst::v3::OriginalDst::default(),
     )
+}
+
+/// A predicate for these destination ports; `None` for no port.
+fn for_ports(
+    ports: impl IntoIterator<Item = u32>,
+) -> Option<listener::ListenerFilterChainMatchPredicate> {
+    use listener::listener_filter_chain_match_predicate::{MatchSet, Rule};
+    let mut rules: Vec<_> = ports
+        .into_iter()
+        .filter_map(|port| i32::try_from(port).ok())
+        .map(|port| listener::ListenerFilterChainMatchPredicate {
+            rule: Some(Rule::DestinationPortRange(types::Int32Range {
+                start: port,
+                end: port + 1,
+            })),
+        })
+        .collect();
+    match rules.len() {
+        0 => None,
+        1 => rules.pop(),
+        _ => Some(listener::ListenerFilterChainMatchPredicate {
+            rule: Some(Rule::OrMatch(MatchSet { rules })),
+        }),
+    }
 }
 
 fn strings(values: &[&str]) -> Vec<String> {

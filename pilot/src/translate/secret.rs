@@ -34,7 +34,11 @@ pub(crate) fn build(cx: &Context<'_>, wanted: &Names) -> Vec<NamedResource> {
 fn referenced(cx: &Context<'_>) -> Vec<String> {
     use mesh_config::tls::{ServerCredential, TerminationMode};
     let mut out = Vec::new();
-    let servers = cx.gateway().groups.values().flat_map(|group| &group.servers);
+    let servers = cx
+        .gateway()
+        .groups
+        .values()
+        .flat_map(|group| &group.servers);
     for tls in servers.filter_map(crate::snapshot::GatewayServer::terminated) {
         let (credential, mutual) = match &tls.mode {
             TerminationMode::Simple(credential) => (credential, false),
@@ -93,8 +97,13 @@ fn value(secret: &Secret, keys: &[&str]) -> Option<Bytes> {
     let data = secret.data.as_ref();
     let text = secret.string_data.as_ref();
     keys.iter().find_map(|key| {
-        let bytes = data.and_then(|data| data.get(*key)).map(|bytes| bytes.0.clone());
-        let plain = || text.and_then(|text| text.get(*key)).map(|text| text.clone().into_bytes());
+        let bytes = data
+            .and_then(|data| data.get(*key))
+            .map(|bytes| bytes.0.clone());
+        let plain = || {
+            text.and_then(|text| text.get(*key))
+                .map(|text| text.clone().into_bytes())
+        };
         bytes
             .or_else(plain)
             .filter(|bytes| !bytes.is_empty())
@@ -136,6 +145,7 @@ pub(crate) fn problem(secret: &Secret) -> Option<Problem> {
         name: secret.metadata.name.clone().unwrap_or_default(),
         field: field.to_owned(),
         message: format!("{message}: gateways that use it refuse TLS for its hosts"),
-        remedy: "store a PEM certificate chain as tls.crt and its PEM private key as tls.key".to_owned(),
+        remedy: "store a PEM certificate chain as tls.crt and its PEM private key as tls.key"
+            .to_owned(),
     })
 }

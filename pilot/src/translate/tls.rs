@@ -68,14 +68,12 @@ fn agent_secret(name: &str) -> tls::SdsSecretConfig {
                         transport_api_version: base::ApiVersion::V3.into(),
                         set_node_on_first_message_only: true,
                         grpc_services: vec![base::GrpcService {
-                            target_specifier: Some(
-                                base::grpc_service::TargetSpecifier::EnvoyGrpc(
-                                    base::grpc_service::EnvoyGrpc {
-                                        cluster_name: "sds-grpc".to_owned(),
-                                        ..base::grpc_service::EnvoyGrpc::default()
-                                    },
-                                ),
-                            ),
+                            target_specifier: Some(base::grpc_service::TargetSpecifier::EnvoyGrpc(
+                                base::grpc_service::EnvoyGrpc {
+                                    cluster_name: "sds-grpc".to_owned(),
+                                    ..base::grpc_service::EnvoyGrpc::default()
+                                },
+                            )),
                             ..base::GrpcService::default()
                         }],
                         ..base::ApiConfigSource::default()
@@ -123,9 +121,9 @@ fn subject_alt_names(names: &[String]) -> Vec<tls::SubjectAltNameMatcher> {
                 SanType::Dns
             }
             .into(),
-            matcher: Some(string_matcher(matcher::string_matcher::MatchPattern::Exact(
-                name.clone(),
-            ))),
+            matcher: Some(string_matcher(
+                matcher::string_matcher::MatchPattern::Exact(name.clone()),
+            )),
             ..tls::SubjectAltNameMatcher::default()
         })
         .collect()

@@ -18,34 +18,35 @@ use mesh_pilot::translate::{NamedResource, Names, Proxy, ProxyKind, resources};
 
 /// Objects by key; a later manifest replaces an earlier one.
 #[derive(Clone, Default)]
-pub struct World {
+pub(crate) struct World {
     items: BTreeMap<ObjectKey, Item>,
 }
 
 impl World {
     /// Adds the objects of a text; panics on anything that does not decode.
-    pub fn load(mut self, text: &str) -> Self {
+    pub(crate) fn load(mut self, text: &str) -> Self {
         let manifests = decode_all(text, "test");
         assert!(manifests.problems.is_empty(), "{:#?}", manifests.problems);
         self.items.extend(manifests.items);
         self
     }
 
+    #[allow(dead_code)] // Not every test that includes this file loads files.
     /// As [`Self::load`], from a file below the repository's root.
-    pub fn load_file(self, path: &str) -> Self {
+    pub(crate) fn load_file(self, path: &str) -> Self {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
         let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path:?}: {e}"));
         self.load(&text)
     }
 
     /// The snapshot of everything.
-    pub fn snapshot(&self) -> Snapshot {
+    pub(crate) fn snapshot(&self) -> Snapshot {
         let inputs: Inputs = self.items.values().cloned().chain(self.slices()).collect();
         Snapshot::build(inputs)
     }
 
     /// Every pod.
-    pub fn pods(&self) -> impl Iterator<Item = &Arc<Pod>> {
+    pub(crate) fn pods(&self) -> impl Iterator<Item = &Arc<Pod>> {
         self.items.values().filter_map(|item| match item {
             Item::Pod(pod) => Some(pod),
             _ => None,
@@ -53,8 +54,10 @@ impl World {
     }
 
     /// The proxy of a pod.
-    pub fn proxy(&self, pod: &str, kind: ProxyKind) -> Proxy {
-        let found = self.pods().find(|p| p.metadata.name.as_deref() == Some(pod));
+    pub(crate) fn proxy(&self, pod: &str, kind: ProxyKind) -> Proxy {
+        let found = self
+            .pods()
+            .find(|p| p.metadata.name.as_deref() == Some(pod));
         let found = found.unwrap_or_else(|| panic!("no pod {pod}"));
         let meta = &found.metadata;
         let namespace = meta.namespace.clone().unwrap();
@@ -142,6 +145,6 @@ fn endpoint(pod: &Pod) -> Endpoint {
 }
 
 /// All resources of a type that a proxy gets.
-pub fn all(snapshot: &Snapshot, proxy: &Proxy, type_url: &str) -> Vec<NamedResource> {
+pub(crate) fn all(snapshot: &Snapshot, proxy: &Proxy, type_url: &str) -> Vec<NamedResource> {
     resources(snapshot, proxy, type_url, &Names::All)
 }

@@ -1,8 +1,6 @@
 //! What is asked: hosts, methods, paths, ports and the destination's address.
 
-use mesh_config::authorization_policy::{
-    Condition, Operation, PathPattern, ValuePattern, Values,
-};
+use mesh_config::authorization_policy::{Condition, Operation, PathPattern, ValuePattern, Values};
 use mesh_xds::any::pack;
 use mesh_xds::envoy::extensions::path::r#match::uri_template::v3::UriTemplateMatchConfig;
 
@@ -38,25 +36,35 @@ pub(super) fn build(
 ) -> Result<rbac::Permission, HttpOnly> {
     let mut all = Vec::new();
     if judge.http_only(&operation.hosts)? {
-        push(&mut all, &operation.hosts, |host| header(":authority", host, true));
+        push(&mut all, &operation.hosts, |host| {
+            header(":authority", host, true)
+        });
     }
     if judge.http_only(&operation.methods)? {
-        push(&mut all, &operation.methods, |method| header(":method", method, false));
+        push(&mut all, &operation.methods, |method| {
+            header(":method", method, false)
+        });
     }
     if judge.http_only(&operation.paths)? {
         push(&mut all, &operation.paths, path);
     }
-    push(&mut all, &operation.ports, |port| of(Rule::DestinationPort(port.get().into())));
+    push(&mut all, &operation.ports, |port| {
+        of(Rule::DestinationPort(port.get().into()))
+    });
     for condition in when.iter().filter(|condition| !about_caller(condition)) {
         match condition {
             Condition::DestinationIp(values) => {
                 push(&mut all, values, |net| of(Rule::DestinationIp(cidr(*net))));
             }
             Condition::DestinationPort(values) => {
-                push(&mut all, values, |port| of(Rule::DestinationPort(port.get().into())));
+                push(&mut all, values, |port| {
+                    of(Rule::DestinationPort(port.get().into()))
+                });
             }
             Condition::ConnectionSni(values) => {
-                push(&mut all, values, |sni| of(Rule::RequestedServerName(pattern(sni, false))));
+                push(&mut all, values, |sni| {
+                    of(Rule::RequestedServerName(pattern(sni, false)))
+                });
             }
             _ => {}
         }

@@ -49,19 +49,23 @@ pub(super) fn build(
     principals(&mut all, judge, &source.principals);
     push(&mut all, &source.service_accounts, service_account);
     push(&mut all, &source.namespaces, namespace);
-    push(&mut all, &source.remote_ip_blocks, |net| of(Identifier::RemoteIp(cidr(*net))));
-    push(&mut all, &source.ip_blocks, |net| of(Identifier::DirectRemoteIp(cidr(*net))));
+    push(&mut all, &source.remote_ip_blocks, |net| {
+        of(Identifier::RemoteIp(cidr(*net)))
+    });
+    push(&mut all, &source.ip_blocks, |net| {
+        of(Identifier::DirectRemoteIp(cidr(*net)))
+    });
     for condition in when.iter().filter(|condition| about_caller(condition)) {
         match condition {
-            Condition::RequestHeader { name, values } => {
-                if judge.http_only(values)? {
-                    push(&mut all, values, |value| {
-                        of(Identifier::Header(header_matcher(name, value, false)))
-                    });
-                }
+            Condition::RequestHeader { name, values } if judge.http_only(values)? => {
+                push(&mut all, values, |value| {
+                    of(Identifier::Header(header_matcher(name, value, false)))
+                });
             }
             Condition::SourceIp(values) => {
-                push(&mut all, values, |net| of(Identifier::DirectRemoteIp(cidr(*net))));
+                push(&mut all, values, |net| {
+                    of(Identifier::DirectRemoteIp(cidr(*net)))
+                });
             }
             Condition::RemoteIp(values) => {
                 push(&mut all, values, |net| of(Identifier::RemoteIp(cidr(*net))));
@@ -93,7 +97,9 @@ fn push<T>(
 /// Identities, each in the mesh's trust domain and all its aliases.
 fn principals(all: &mut Vec<rbac::Principal>, judge: &Judge<'_>, values: &Values<ValuePattern>) {
     let expand = |list: &[ValuePattern]| -> Vec<ValuePattern> {
-        list.iter().flat_map(|value| aliases(value, judge.domains)).collect()
+        list.iter()
+            .flat_map(|value| aliases(value, judge.domains))
+            .collect()
     };
     let expanded = Values {
         any: expand(&values.any),
@@ -129,7 +135,9 @@ fn aliases(value: &ValuePattern, domains: &[String]) -> Vec<ValuePattern> {
 /// A policy writes identities without their scheme.
 fn identity(value: &ValuePattern) -> matcher::StringMatcher {
     match value {
-        ValuePattern::Exact(text) => pattern(&ValuePattern::Exact(format!("{SCHEME}{text}")), false),
+        ValuePattern::Exact(text) => {
+            pattern(&ValuePattern::Exact(format!("{SCHEME}{text}")), false)
+        }
         ValuePattern::Prefix(text) => {
             pattern(&ValuePattern::Prefix(format!("{SCHEME}{text}")), false)
         }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use mesh_config::Protocol;
 use mesh_config::destination_rule::ConnectionPool;
 use mesh_config::mesh_config::InboundMode;
 use mesh_config::sidecar::IngressEndpoint;
-use mesh_config::Protocol;
 
 use super::builder::{Builder, bind_inbound_source};
 use super::policy;
@@ -42,9 +42,7 @@ pub(super) fn build(cx: &Context<'_>) -> Vec<cluster::Cluster> {
         .map(|listener| {
             let application = match &listener.default_endpoint {
                 IngressEndpoint::SamePort => default_application(cx, listener.port.number.get()),
-                IngressEndpoint::Loopback(at) => {
-                    Application::Address(address(at.ip(), at.port()))
-                }
+                IngressEndpoint::Loopback(at) => Application::Address(address(at.ip(), at.port())),
                 IngressEndpoint::PodAddress(port) => {
                     Application::Address(address(cx.proxy.ip, port.get()))
                 }
@@ -68,7 +66,9 @@ fn of_services(cx: &Context<'_>) -> Vec<cluster::Cluster> {
             let first = targets[0];
             let mut services: Vec<&Service> = Vec::new();
             for target in &targets {
-                let known = services.iter().any(|s| s.hostname == target.service.hostname);
+                let known = services
+                    .iter()
+                    .any(|s| s.hostname == target.service.hostname);
                 if !known && target.port.number == first.port.number {
                     services.push(&target.service);
                 }

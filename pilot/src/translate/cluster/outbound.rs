@@ -16,8 +16,7 @@ use cluster::cluster::{DiscoveryType, DnsLookupFamily, EdsClusterConfig};
 /// The outbound clusters of a proxy. Equal for all proxies of a scope, unless DestinationRules
 /// choose their clients by labels.
 pub(super) fn build(cx: &Context<'_>) -> Arc<Vec<NamedResource>> {
-    let selective = cx.snapshot.rules.destination_rules.depend_on_labels();
-    crate::translate::cached(cx, "clusters", selective, String::new(), || {
+    crate::translate::cached(cx, "clusters", String::new(), || {
         let mut out = Vec::new();
         for service in &cx.scope.services {
             let rule = cx.destination_rule(service);

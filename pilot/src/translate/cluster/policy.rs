@@ -8,9 +8,7 @@ use mesh_config::destination_rule::{
 use super::builder::{Builder, use_downstream_protocol};
 use crate::translate::wire::*;
 use cluster::circuit_breakers::Thresholds;
-use cluster::cluster::{
-    DiscoveryType, LbConfig, LbPolicy, MaglevLbConfig, RingHashLbConfig,
-};
+use cluster::cluster::{DiscoveryType, LbConfig, LbPolicy, MaglevLbConfig, RingHashLbConfig};
 
 /// No limit on anything. Envoy's own defaults are low (3 retries, 1,024 connections), and a retry
 /// budget that pods use up in a rollout shows as 503 to users (Istio).
@@ -195,7 +193,6 @@ fn consistent_hash(algorithm: HashAlgorithm) -> (LbPolicy, LbConfig) {
             LbPolicy::Maglev,
             LbConfig::MaglevLbConfig(MaglevLbConfig {
                 table_size: uint64(table_size),
-                ..MaglevLbConfig::default()
             }),
         ),
     }

@@ -1,7 +1,7 @@
 //! TLS of a cluster: what the user configured, or mesh mTLS wherever the server can.
 
 use mesh_config::tls::{ClientCertificate, ClientTls, OriginatedTls, ServerVerification};
-use mesh_config::{peer_authentication::MtlsMode, Protocol};
+use mesh_config::{Protocol, peer_authentication::MtlsMode};
 
 use super::builder::Builder;
 use crate::model::{Labels, Service, ServicePort};

@@ -33,7 +33,12 @@ fn one(cx: &Context<'_>, group: &ServerGroup) -> Option<listener::Listener> {
         // All servers of the port share one route configuration.
         let route = first.route_name.clone()?;
         let prefix = names::stat_prefix(&format!("outbound_{name}"));
-        let filters = vec![http::filter(cx, Side::Gateway, &prefix, Routes::Named(route))];
+        let filters = vec![http::filter(
+            cx,
+            Side::Gateway,
+            &prefix,
+            Routes::Named(route),
+        )];
         filter_chains.push(listener::FilterChain {
             filters,
             ..listener::FilterChain::default()
@@ -47,13 +52,20 @@ fn one(cx: &Context<'_>, group: &ServerGroup) -> Option<listener::Listener> {
     if filter_chains.is_empty() {
         return None;
     }
-    let tls = group.servers.iter().any(|server| server.server().tls.is_some());
+    let tls = group
+        .servers
+        .iter()
+        .any(|server| server.server().tls.is_some());
     Some(listener::Listener {
         name,
         address: Some(address(bind, group.port)),
         traffic_direction: base::TrafficDirection::Outbound.into(),
         access_log: access_log::listener(cx.mesh()),
-        listener_filters: if tls { vec![tls_inspector()] } else { Vec::new() },
+        listener_filters: if tls {
+            vec![tls_inspector()]
+        } else {
+            Vec::new()
+        },
         filter_chains,
         ..listener::Listener::default()
     })
@@ -107,9 +119,7 @@ fn chain(
             ..listener::FilterChainMatch::default()
         }),
         filters,
-        transport_socket_connect_timeout: socket
-            .as_ref()
-            .and_then(|_| duration(HANDSHAKE_TIMEOUT)),
+        transport_socket_connect_timeout: socket.as_ref().and_then(|_| duration(HANDSHAKE_TIMEOUT)),
         transport_socket: socket,
         ..listener::FilterChain::default()
     }
@@ -145,7 +155,9 @@ fn applies(server: &GatewayServer, condition: &ConnectionMatch) -> bool {
         name: meta.name.clone(),
     };
     (condition.gateways.is_empty() || condition.gateways.contains(&gateway))
-        && condition.port.is_none_or(|port| port == server.server().port.number)
+        && condition
+            .port
+            .is_none_or(|port| port == server.server().port.number)
 }
 
 /// The first TCP route that takes the server's port.

@@ -11,7 +11,7 @@ use mesh_config::{PortNumber, Protocol};
 
 use super::chain::{self, Chain, Transport};
 use super::http::{self, Routes, Side};
-use super::{http_inspector, original_destination, strings, tcp, tls_inspector};
+use super::{for_ports, http_inspector, original_destination, strings, tcp, tls_inspector};
 use crate::translate::route as routes;
 use crate::translate::tls::{downstream_socket, mesh_server};
 use crate::translate::{access_log, context::Context, names, wire::*};
@@ -92,13 +92,17 @@ fn listener(
 /// client that waits for its server would never end.
 fn inspectors(out: &mut listener::Listener, chains: &[listener::FilterChain]) {
     let condition = |c: &listener::FilterChain| c.filter_chain_match.clone().unwrap_or_default();
-    if chains.iter().any(|c| condition(c).transport_protocol == "tls") {
+    if chains
+        .iter()
+        .any(|c| condition(c).transport_protocol == "tls")
+    {
         out.listener_filters.push(tls_inspector());
     }
     let port = |c: &listener::FilterChain| condition(c).destination_port.map_or(0, |p| p.value);
     let detects = |c: &listener::FilterChain| {
         let alpn = condition(c).application_protocols;
-        alpn.iter().any(|value| value == "http/1.1" || value == "h2c")
+        alpn.iter()
+            .any(|value| value == "http/1.1" || value == "h2c")
     };
     let needed: BTreeSet<u32> = chains.iter().filter(|c| detects(c)).map(&port).collect();
     if needed.is_empty() {
@@ -106,31 +110,8 @@ fn inspectors(out: &mut listener::Listener, chains: &[listener::FilterChain]) {
     }
     let declared: BTreeSet<u32> = chains.iter().map(port).filter(|port| *port > 0).collect();
     let mut inspector = http_inspector();
-    inspector.filter_disabled = except(declared.difference(&needed).copied());
+    inspector.filter_disabled = for_ports(declared.difference(&needed).copied());
     out.listener_filters.push(inspector);
-}
-
-/// A predicate for these destination ports; `None` for no port.
-fn except(
-    ports: impl Iterator<Item = u32>,
-) -> Option<listener::ListenerFilterChainMatchPredicate> {
-    use listener::listener_filter_chain_match_predicate::{MatchSet, Rule};
-    let mut rules: Vec<_> = ports
-        .filter_map(|port| i32::try_from(port).ok())
-        .map(|port| listener::ListenerFilterChainMatchPredicate {
-            rule: Some(Rule::DestinationPortRange(types::Int32Range {
-                start: port,
-                end: port + 1,
-            })),
-        })
-        .collect();
-    match rules.len() {
-        0 => None,
-        1 => rules.pop(),
-        _ => Some(listener::ListenerFilterChainMatchPredicate {
-            rule: Some(Rule::OrMatch(MatchSet { rules })),
-        }),
-    }
 }
 
 /// The workload's ports: those of its Sidecar's ingress, else those of its services (the oldest
@@ -182,11 +163,7 @@ fn of_port(cx: &Context<'_>, port: &Port) -> Vec<listener::FilterChain> {
     chain::of(mode, port.protocol)
         .iter()
         .map(|chain| {
-            let matched = if port.bind.is_some() {
-                0
-            } else {
-                port.number
-            };
+            let matched = if port.bind.is_some() { 0 } else { port.number };
             let operation = format!("{}:{}/*", port.called, port.service_port);
             let spec = Spec {
                 name: name.clone(),

@@ -11,12 +11,10 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use mesh_config::sidecar::{CaptureMode, EgressBind};
 
-use super::outbound_chains::{self as chains, Chain, Content};
 use super::http::{self, Routes, Side};
+use super::outbound_chains::{self as chains, Chain, Content};
 use super::{chain as inbound_chain, http_inspector, strings, tcp, tls_inspector};
-use crate::model::{
-    Address, Protocol, Registry as Source, Resolution, Service, ServicePort, Vip,
-};
+use crate::model::{Address, Protocol, Registry as Source, Resolution, Service, ServicePort, Vip};
 use crate::snapshot::{Egress, Registry};
 use crate::translate::{NamedResource, access_log, context::Context, names, wire::*};
 
@@ -39,18 +37,11 @@ struct Place {
     ranges: Vec<IpNet>,
 }
 
-/// The outbound listeners of a sidecar. Equal for all proxies of a scope with equal labels, save that
-/// a pod does not listen for itself.
+/// The outbound listeners of a sidecar; those for pods of headless services include its own, which the
+/// caller leaves out.
 pub(super) fn build(cx: &Context<'_>) -> Arc<Vec<NamedResource>> {
-    let headless = cx.scope.services.iter().any(|service| {
-        service.resolution == Resolution::Passthrough
-            && service.ports.iter().any(|port| !port.protocol.is_http())
-    });
-    let mut proxy = format!("{}", intercepts(cx));
-    if headless {
-        proxy = format!("{proxy} {}", cx.proxy.ip);
-    }
-    crate::translate::cached(cx, "outbound listeners", true, proxy, || {
+    let proxy = format!("{} {}", intercepts(cx), cx.proxy.ip.is_ipv4());
+    crate::translate::cached(cx, "outbound listeners", proxy, || {
         let mut map: BTreeMap<(IpAddr, u16), Entry> = BTreeMap::new();
         for egress in &cx.scope.egress {
             let named = egress.listener.as_ref().is_some_and(|l| l.port.is_some());
@@ -149,13 +140,13 @@ fn places(cx: &Context<'_>, egress: &Egress, service: &Service, port: &ServicePo
     vec![at(wildcard(cx))]
 }
 
-/// The addresses of a headless service's pods, without the proxy's own.
+/// The addresses of a headless service's pods.
 fn pods(cx: &Context<'_>, service: &Service, port: &ServicePort) -> Vec<IpAddr> {
     let endpoints = cx.snapshot.registry.endpoints(service);
     let mut out: Vec<IpAddr> = Registry::port_endpoints(&endpoints, port)
         .filter_map(|endpoint| match endpoint.address {
-            Address::Ip(ip) if ip != cx.proxy.ip => Some(ip),
-            _ => None,
+            Address::Ip(ip) => Some(ip),
+            Address::Name(_) => None,
         })
         .collect();
     out.sort();
@@ -206,7 +197,9 @@ fn add(
     let has_http = known.is_some_and(|entry| !entry.protocol.is_tcp());
     if !port.protocol.is_http() {
         let ranges = &place.ranges;
-        new.extend(chains::of_service(cx, egress, service, port, ranges, shared));
+        new.extend(chains::of_service(
+            cx, egress, service, port, ranges, shared,
+        ));
     }
     let routed = port.protocol.is_http() || port.protocol == Protocol::Undeclared;
     if routed && !has_http {
@@ -230,7 +223,11 @@ fn add(
         entry.protocol = Protocol::Undeclared;
     }
     for chain in new {
-        if !entry.chains.iter().any(|known| known.conflicts_with(&chain)) {
+        if !entry
+            .chains
+            .iter()
+            .any(|known| known.conflicts_with(&chain))
+        {
             entry.chains.push(chain);
         }
     }
@@ -316,7 +313,12 @@ fn write(cx: &Context<'_>, name: &str, chain: Chain) -> listener::FilterChain {
         Content::Tcp(filters) => filters,
         Content::Http(route) => {
             let prefix = names::stat_prefix(&format!("outbound_{name}"));
-            vec![http::filter(cx, Side::Outbound, &prefix, Routes::Named(route))]
+            vec![http::filter(
+                cx,
+                Side::Outbound,
+                &prefix,
+                Routes::Named(route),
+            )]
         }
     };
     listener::FilterChain {

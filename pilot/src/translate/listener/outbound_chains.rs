@@ -63,10 +63,19 @@ impl Chain {
     /// Whether Envoy would refuse both in one listener.
     pub(super) fn conflicts_with(&self, other: &Self) -> bool {
         let sni = |chain: &Self| -> BTreeSet<String> {
-            chain.sni.iter().filter(|host| *host != "*").cloned().collect()
+            chain
+                .sni
+                .iter()
+                .filter(|host| *host != "*")
+                .cloned()
+                .collect()
         };
         let ranges = |chain: &Self| -> BTreeSet<String> {
-            chain.ranges.iter().map(|net| net.trunc().to_string()).collect()
+            chain
+                .ranges
+                .iter()
+                .map(|net| net.trunc().to_string())
+                .collect()
         };
         self.detected_http == other.detected_http
             && sni(self) == sni(other)
@@ -125,7 +134,11 @@ fn of_tls(
                 }
                 let own = &condition.connection.destination_subnets;
                 let chain = Chain {
-                    sni: condition.sni_hosts.iter().map(ToString::to_string).collect(),
+                    sni: condition
+                        .sni_hosts
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect(),
                     ranges: if own.is_empty() { ranges } else { own }.to_vec(),
                     detected_http: false,
                     content: Content::Tcp(tcp::to_destinations(

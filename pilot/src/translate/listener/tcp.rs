@@ -1,8 +1,8 @@
 //! Network filters that forward bytes.
 
+use mesh_config::SubsetName;
 use mesh_config::destination_rule::{HashKey, LoadBalancer};
 use mesh_config::virtual_service::TcpDestination;
-use mesh_config::SubsetName;
 use mesh_xds::envoy::r#type::v3::{HashPolicy, hash_policy};
 
 use crate::model::Service;
@@ -50,8 +50,9 @@ pub(super) fn to_destinations(
     port: u16,
 ) -> Vec<listener::Filter> {
     let meta = &rule.object.meta;
-    let cluster =
-        |to: &TcpDestination| routes::destination_cluster(cx, &to.destination, &meta.namespace, port);
+    let cluster = |to: &TcpDestination| {
+        routes::destination_cluster(cx, &to.destination, &meta.namespace, port)
+    };
     let mut proxy = match destinations {
         [only] => to_cluster(cx, &cluster(only)),
         several => tcp::TcpProxy {

@@ -1,12 +1,13 @@
 //! `virtualOutbound`: takes every redirected connection and hands it to the listener of the address
 //! that was dialled; what no listener has goes on as it is, or nowhere.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mesh_config::sidecar::OutboundMode;
 
 use super::http::{self, Routes, Side};
-use super::{chain, http_inspector, strings, tcp};
+use super::{chain, for_ports, http_inspector, strings, tcp};
 use crate::translate::{access_log, context::Context, names, route as routes, wire::*};
 
 /// The listener.
@@ -24,7 +25,7 @@ pub(super) fn build(cx: &Context<'_>) -> listener::Listener {
         OutboundMode::AllowAny => names::PASSTHROUGH,
         OutboundMode::RegistryOnly => {
             out.filter_chains.push(refuse_http(cx));
-            out.listener_filters.push(http_inspector());
+            out.listener_filters.push(inspector(cx));
             out.listener_filters_timeout = duration(detection_timeout(cx));
             out.continue_on_listener_filters_timeout = true;
             names::BLACK_HOLE
@@ -36,6 +37,22 @@ pub(super) fn build(cx: &Context<'_>) -> listener::Listener {
         ..listener::FilterChain::default()
     });
     out
+}
+
+/// Envoy inspects before it hands a connection to the listener of its address: ports of services
+/// whose servers may speak first are left alone.
+fn inspector(cx: &Context<'_>) -> listener::ListenerFilter {
+    let ports: BTreeSet<u32> = cx
+        .scope
+        .services
+        .iter()
+        .flat_map(|service| &service.ports)
+        .filter(|port| !port.protocol.is_http())
+        .map(|port| port.number.into())
+        .collect();
+    let mut inspector = http_inspector();
+    inspector.filter_disabled = for_ports(ports);
+    inspector
 }
 
 /// How long detection waits for the first bytes; a server-first protocol to an unknown host must not

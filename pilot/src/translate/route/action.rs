@@ -1,11 +1,11 @@
 //! What routes do: redirects, direct answers, faults and cross-origin rules.
 
 use bytes::Bytes;
+use mesh_config::Percent;
 use mesh_config::virtual_service::{
     AbortStatus, CorsPolicy, DirectResponse, HttpFault, HttpRedirect, RedirectPort, RedirectUri,
     UnmatchedPreflights,
 };
-use mesh_config::Percent;
 use mesh_xds::any::pack;
 use mesh_xds::envoy::extensions::filters::common::fault::v3::{
     FaultDelay, fault_delay::FaultDelaySecifier,
@@ -17,9 +17,7 @@ use mesh_xds::envoy::extensions::filters::http::fault::v3::{
 
 use super::matching;
 use crate::translate::wire::*;
-use route::redirect_action::{
-    PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier,
-};
+use route::redirect_action::{PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier};
 
 /// A redirect. `port`: on which the request came in; `tls`: whether it was encrypted.
 pub(super) fn redirect(from: &HttpRedirect, port: u16, tls: bool) -> route::route::Action {

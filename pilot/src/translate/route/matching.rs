@@ -24,7 +24,10 @@ pub(super) fn build(condition: Option<&HttpMatch>) -> route::RouteMatch {
         });
     }
     out.case_sensitive = boolean(!condition.ignore_uri_case);
-    let present = condition.headers.iter().map(|(name, value)| header(name, value));
+    let present = condition
+        .headers
+        .iter()
+        .map(|(name, value)| header(name, value));
     let absent = condition.without_headers.iter().map(|(name, value)| {
         let mut matcher = header(name, value);
         matcher.invert_match = true;

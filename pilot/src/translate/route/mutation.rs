@@ -45,8 +45,8 @@ fn is_internal(name: &str) -> bool {
 }
 
 fn added(changes: &HeaderChanges) -> Vec<base::HeaderValueOption> {
-    let option = |(name, value): (&String, &String), action: HeaderAppendAction| {
-        base::HeaderValueOption {
+    let option =
+        |(name, value): (&String, &String), action: HeaderAppendAction| base::HeaderValueOption {
             header: Some(base::HeaderValue {
                 key: name.clone(),
                 value: value.clone(),
@@ -54,8 +54,7 @@ fn added(changes: &HeaderChanges) -> Vec<base::HeaderValueOption> {
             }),
             append_action: action.into(),
             ..base::HeaderValueOption::default()
-        }
-    };
+        };
     let set = changes
         .set
         .iter()

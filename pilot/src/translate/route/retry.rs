@@ -44,8 +44,11 @@ pub(super) fn build(policy: Option<&HttpRetry>, hashed: bool) -> Option<route::R
                 conditions.push(STATUS_CODES.to_owned());
             }
             out.retry_on = conditions.join(",");
-            out.retriable_status_codes =
-                on.status_codes.iter().map(|code| u32::from(*code)).collect();
+            out.retriable_status_codes = on
+                .status_codes
+                .iter()
+                .map(|code| u32::from(*code))
+                .collect();
         }
     }
     if elsewhere {

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use mesh_config::destination_rule::{HashKey, LoadBalancer};
 use mesh_config::virtual_service::{
-    Destination, Forward, GatewayRef, HttpAction, HttpDestination, HttpMatch, HttpRoute,
-    UriRewrite,
+    Destination, Forward, GatewayRef, HttpAction, HttpDestination, HttpMatch, HttpRoute, UriRewrite,
 };
 use mesh_config::{Percent, SubsetName};
 
@@ -256,7 +255,11 @@ pub(crate) fn destination_cluster(
 ) -> String {
     let host = Context::qualify(&destination.host, namespace);
     let subset = destination.subset.as_ref().map_or("", SubsetName::as_str);
-    names::outbound_cluster(&host, subset, destination_port(cx, destination, namespace, port))
+    names::outbound_cluster(
+        &host,
+        subset,
+        destination_port(cx, destination, namespace, port),
+    )
 }
 
 fn destination_port(
@@ -269,7 +272,11 @@ fn destination_port(
         return port.get();
     }
     let host = Context::qualify(&destination.host, namespace);
-    match cx.service(&host, namespace).as_deref().map(|s| &s.ports[..]) {
+    match cx
+        .service(&host, namespace)
+        .as_deref()
+        .map(|s| &s.ports[..])
+    {
         Some([only]) => only.number,
         _ => port,
     }
@@ -320,7 +327,11 @@ pub(super) fn hash_policy(balancer: Option<&LoadBalancer>) -> Option<HashPolicy>
 /// A name for traces: `HOST:PORT/PATH*`, or the VirtualService's where there are several hosts.
 fn operation(built: &route::Route, rule: &str, port: u16) -> String {
     use route::route_match::PathSpecifier;
-    let path = match built.r#match.as_ref().and_then(|m| m.path_specifier.as_ref()) {
+    let path = match built
+        .r#match
+        .as_ref()
+        .and_then(|m| m.path_specifier.as_ref())
+    {
         Some(PathSpecifier::Prefix(prefix)) => format!("{prefix}*"),
         Some(PathSpecifier::Path(path)) => path.clone(),
         Some(PathSpecifier::SafeRegex(pattern)) => pattern.regex.clone(),

@@ -18,7 +18,7 @@ use route::route_action::ClusterSpecifier;
 pub(super) fn build(cx: &Context<'_>, name: &str) -> Arc<Vec<NamedResource>> {
     let what = format!("routes {name}");
     // The bare names of services depend on the client's namespace only, which the scope holds.
-    crate::translate::cached(cx, &what, true, cx.proxy.dns_domain.clone(), || {
+    crate::translate::cached(cx, &what, cx.proxy.dns_domain.clone(), || {
         let (host, port) = match name.rsplit_once(':') {
             Some((host, port)) => (Some(host), port),
             None => (None, name),
@@ -54,7 +54,9 @@ pub(super) fn names(cx: &Context<'_>) -> Vec<String> {
 fn egress<'b>(cx: &'b Context<'_>, port: u16) -> Option<&'b Egress> {
     let number = |egress: &Egress| {
         let listener = egress.listener.as_ref();
-        listener.and_then(|l| l.port.as_ref()).map(|p| p.number.get())
+        listener
+            .and_then(|l| l.port.as_ref())
+            .map(|p| p.number.get())
     };
     let egress = &cx.scope.egress;
     let own = egress.iter().find(|egress| number(egress) == Some(port));
