@@ -13,6 +13,7 @@ mod hook;
 mod lifecycle;
 mod log;
 pub(crate) mod probe;
+mod spec;
 pub(crate) mod status;
 pub(crate) mod token;
 mod volumes;
@@ -225,7 +226,6 @@ impl Context {
         container: &str,
         argv: Vec<String>,
         streams: sandbox::Streams,
-        terminal: bool,
     ) -> Result<Child, String> {
         let child = self.child(container).ok_or_else(|| {
             format!(
@@ -233,17 +233,18 @@ impl Context {
                 self.name()
             )
         })?;
-        let spec = self
+        let container = self
             .container(container)
             .ok_or_else(|| format!("pod {} has no container {container}", self.name()))?;
-        let env = self.environment(spec, &BTreeMap::new())?;
+        let env = self.environment(container, &BTreeMap::new())?;
         let exec = sandbox::Exec {
             argv,
             env: env.into_iter().collect(),
-            cwd: container::working_dir(spec),
-            user: container::user(self.spec(), spec),
+            cwd: spec::working_dir(container),
+            user: spec::user(self.spec(), container),
             streams,
-            terminal,
+            // The client's terminal already controls the client's own session.
+            terminal: false,
         };
         sandbox::exec_in(&child, exec)
             .await

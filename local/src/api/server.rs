@@ -38,7 +38,7 @@ pub(crate) async fn serve(listener: UnixListener, api: Api) {
             Ok((stream, _)) => {
                 let api = api.clone();
                 tokio::spawn(async move {
-                    if let Err(error) = api.serve_one(stream).await {
+                    if let Err(error) = Box::pin(api.serve_one(stream)).await {
                         tracing::debug!(%error, "a client's connection broke");
                     }
                 });
@@ -155,7 +155,7 @@ impl Api {
             stdout: Some(stdout),
             stderr: Some(stderr),
         };
-        let child = pod.exec(&container, exec.command, streams, false).await?;
+        let child = pod.exec(&container, exec.command, streams).await?;
         tokio::select! {
             exit = child.wait() => Ok(exit.code()),
             // The client has gone: Ctrl-C, or its terminal was closed.

@@ -98,7 +98,7 @@ async fn platform(options: Options, state: StateDir) -> Result<(), DaemonError> 
         state,
     });
     let tasks = [tokio::spawn(dns), tokio::spawn(openid)];
-    let result = control(options, node, images, zone, host).await;
+    let result = Box::pin(control(options, node, images, zone, host)).await;
     for task in tasks {
         task.abort();
     }
@@ -151,7 +151,7 @@ async fn control(
         host.terminated().await;
         asked.cancel();
     });
-    controller.run(shutdown, options.grace).await;
+    Box::pin(controller.run(shutdown, options.grace)).await;
     drop(watcher);
     serving.abort();
     state::remove_file(&socket)?;

@@ -213,11 +213,9 @@ mod tests {
         for name in ["a", "b"] {
             assigned.record(&service(name), "", "now");
         }
-        let wanted = Some(Ipv4Addr::new(10, 96, 0, 50));
-        assert_eq!(
-            assigned.cluster_ip(&service("a"), wanted),
-            Ok(wanted.unwrap())
-        );
+        let free = Ipv4Addr::new(10, 96, 0, 50);
+        let wanted = Some(free);
+        assert_eq!(assigned.cluster_ip(&service("a"), wanted), Ok(free));
         let error = assigned.cluster_ip(&service("b"), wanted).unwrap_err();
         assert!(error.contains("belongs to Service default/a"), "{error}");
         assert!(

@@ -1,26 +1,20 @@
 //! One container: started, probed, restarted, ended.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, PodSpec};
+use k8s_openapi::api::core::v1::Container;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
 use super::probe::{self, Verdicts};
+use super::spec::prepare;
 use super::status::{State, Termination};
-use super::{Context, env, hook, log, volumes};
-use crate::images;
-use crate::sandbox::{self, Capabilities, Child, Exec, Exit, Mount, Spec, Streams, User};
-
-pub(super) use super::probe::named_ports;
+use super::{Context, hook};
+use crate::sandbox::{self, Child, Exit, Streams};
 
 /// Whether and by when to end; `None` inside means go on.
 pub(crate) type Stop = watch::Receiver<Option<Instant>>;
@@ -58,7 +52,8 @@ pub(super) async fn supervise(
         let begun = Timestamp::now();
         let code = match start(&cx, &container, &mut stop).await {
             Ok(child) => {
-                let (exit, message) = run(&cx, &container, &child, &mut stop, &launched).await;
+                let (exit, message) =
+                    Box::pin(run(&cx, &container, &child, &mut stop, &launched)).await;
                 cx.set_child(&container.name, None);
                 ended(&cx, &container, exit, message, begun);
                 exit.code()
@@ -151,9 +146,9 @@ async fn start(cx: &Context, container: &Container, stop: &mut Stop) -> Result<C
         let mut data = cx.node.data.subscribe();
         images.borrow_and_update();
         data.borrow_and_update();
-        let missing = match prepare(cx, container).await {
+        let missing = match Box::pin(prepare(cx, container)).await {
             Ok(spec) => {
-                let child = sandbox::spawn(spec)
+                let child = Box::pin(sandbox::spawn(spec))
                     .await
                     .map_err(|error| NotStarted::Failed(error.to_string()))?;
                 cx.set_child(&container.name, Some(child.clone()));
@@ -169,160 +164,6 @@ async fn start(cx: &Context, container: &Container, stop: &mut Stop) -> Result<C
             // An executable may appear without any file of ours changing.
             () = tokio::time::sleep(Duration::from_secs(2)) => {}
         }
-    }
-}
-
-struct Missing {
-    reason: &'static str,
-    message: String,
-}
-
-async fn prepare(cx: &Context, container: &Container) -> Result<Spec, Missing> {
-    let config = |message: String| Missing {
-        reason: "CreateContainerConfigError",
-        message,
-    };
-    let image = container.image.as_deref().unwrap_or_default();
-    let program = cx.node.images.borrow().resolve(image);
-    let program = program.map_err(|error| Missing {
-        reason: "ErrImagePull",
-        message: error.to_string(),
-    })?;
-    let env = cx.environment(container, &program.env).map_err(config)?;
-    let expanded = |words: &Option<Vec<String>>| -> Option<Vec<String>> {
-        Some(
-            words
-                .as_ref()?
-                .iter()
-                .map(|word| env::expand(word, &env))
-                .collect(),
-        )
-    };
-    let (command, args) = (expanded(&container.command), expanded(&container.args));
-    let argv = images::command_line(&program, command.as_deref(), args.as_deref());
-    let mounts = mounts(cx, container, &env).await.map_err(config)?;
-    let network = cx
-        .network()
-        .ok_or_else(|| config("the pod has no network".to_owned()))?;
-    let log = log::open(&cx.node.state, cx.namespace(), cx.name(), &container.name)
-        .map_err(|error| config(error.to_string()))?;
-    let streams = streams(log).map_err(|error| config(error.to_string()))?;
-    Ok(Spec {
-        netns: network.netns().clone(),
-        hostname: hostname(cx),
-        resolv_conf: resolv_conf(cx),
-        hosts: hosts(cx),
-        mounts,
-        exec: Exec {
-            argv,
-            env: env.into_iter().collect(),
-            cwd: working_dir(container),
-            user: user(cx.spec(), container),
-            streams,
-            terminal: false,
-        },
-        capabilities: capabilities(container),
-    })
-}
-
-fn streams(log: File) -> std::io::Result<Streams> {
-    let stderr = OwnedFd::from(log.try_clone()?);
-    Ok(Streams {
-        stdin: None,
-        stdout: Some(log.into()),
-        stderr: Some(stderr),
-    })
-}
-
-async fn mounts(
-    cx: &Context,
-    container: &Container,
-    env: &BTreeMap<String, String>,
-) -> Result<Vec<Mount>, String> {
-    let spec = cx.spec();
-    let rendered: Vec<&str> = spec
-        .volumes
-        .iter()
-        .flatten()
-        .filter(|volume| volumes::is_rendered(volume))
-        .map(|volume| volume.name.as_str())
-        .collect();
-    let volumes = cx.volumes.lock().await;
-    volumes.mounts(container, &|name| rendered.contains(&name), &|text| {
-        env::expand(text, env)
-    })
-}
-
-impl Context {
-    /// The environment of a container. `image`: variables that its image sets.
-    ///
-    /// # Errors
-    /// What it refers to and is missing.
-    pub(super) fn environment(
-        &self,
-        container: &Container,
-        image: &BTreeMap<String, String>,
-    ) -> Result<BTreeMap<String, String>, String> {
-        let data = self.node.data.borrow().clone();
-        let mut base = image.clone();
-        base.entry("PATH".to_owned()).or_insert_with(|| {
-            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()
-        });
-        base.insert("HOSTNAME".to_owned(), hostname(self));
-        if self.spec().enable_service_links != Some(false) {
-            base.extend(
-                data.service_variables
-                    .get(self.namespace())
-                    .cloned()
-                    .unwrap_or_default(),
-            );
-        }
-        env::build(
-            container,
-            &base,
-            &Lookup {
-                cx: self,
-                data: &data,
-            },
-        )
-    }
-}
-
-struct Lookup<'a> {
-    cx: &'a Context,
-    data: &'a super::data::Data,
-}
-
-impl Lookup<'_> {
-    fn key(&self, name: &str) -> (String, String) {
-        (self.cx.namespace().to_owned(), name.to_owned())
-    }
-}
-
-fn as_text(files: &super::data::Files) -> BTreeMap<String, String> {
-    files
-        .iter()
-        .map(|(key, value)| (key.clone(), String::from_utf8_lossy(value).into_owned()))
-        .collect()
-}
-
-impl env::Lookup for Lookup<'_> {
-    fn config_map(&self, name: &str) -> Option<BTreeMap<String, String>> {
-        self.data.config_maps.get(&self.key(name)).map(as_text)
-    }
-
-    fn secret(&self, name: &str) -> Option<BTreeMap<String, String>> {
-        self.data.secrets.get(&self.key(name)).map(as_text)
-    }
-
-    fn field(&self, path: &str) -> Result<String, String> {
-        let machine = &self.cx.node.machine;
-        super::downward::field(&self.cx.pod, machine, self.cx.address(), path)
-    }
-
-    fn resource(&self, container: &str, resource: &str, divisor: &str) -> Result<String, String> {
-        let machine = &self.cx.node.machine;
-        super::downward::resource(&self.cx.pod, machine, container, resource, divisor)
     }
 }
 
@@ -394,7 +235,7 @@ fn exec_probe(cx: &Arc<Context>, container: &str) -> Box<probe::ExecProbe> {
     Box::new(move |argv| {
         let (cx, container) = (Arc::clone(&cx), container.clone());
         Box::pin(async move {
-            let child = cx.exec(&container, argv, Streams::default(), false).await?;
+            let child = cx.exec(&container, argv, Streams::default()).await?;
             let guard = KillOnDrop(child);
             Ok(guard.0.wait().await.code())
         }) as Pin<Box<dyn Future<Output = Result<i32, String>> + Send>>
@@ -438,88 +279,4 @@ async fn end(cx: &Context, container: &Container, child: &Child, deadline: Insta
             child.wait().await
         }
     }
-}
-
-pub(super) fn working_dir(container: &Container) -> PathBuf {
-    PathBuf::from(container.working_dir.as_deref().unwrap_or("/"))
-}
-
-pub(super) fn user(pod: &PodSpec, container: &Container) -> User {
-    let of_pod = pod.security_context.as_ref();
-    let of_container = container.security_context.as_ref();
-    let id = |container: Option<i64>, pod: Option<i64>| {
-        container.or(pod).and_then(|id| u32::try_from(id).ok())
-    };
-    let groups = of_pod.into_iter().flat_map(|context| {
-        context
-            .supplemental_groups
-            .iter()
-            .flatten()
-            .chain(context.fs_group.as_ref())
-    });
-    User {
-        uid: id(
-            of_container.and_then(|context| context.run_as_user),
-            of_pod.and_then(|context| context.run_as_user),
-        ),
-        gid: id(
-            of_container.and_then(|context| context.run_as_group),
-            of_pod.and_then(|context| context.run_as_group),
-        ),
-        groups: groups
-            .filter_map(|group| u32::try_from(*group).ok())
-            .collect(),
-    }
-}
-
-fn capabilities(container: &Container) -> Capabilities {
-    let context = container.security_context.as_ref();
-    if context.and_then(|context| context.privileged) == Some(true) {
-        return Capabilities {
-            add: vec!["ALL".to_owned()],
-            drop: Vec::new(),
-        };
-    }
-    let wanted = context
-        .and_then(|context| context.capabilities.clone())
-        .unwrap_or_default();
-    Capabilities {
-        add: wanted.add.unwrap_or_default(),
-        drop: wanted.drop.unwrap_or_default(),
-    }
-}
-
-fn hostname(cx: &Context) -> String {
-    cx.spec()
-        .hostname
-        .clone()
-        .unwrap_or_else(|| cx.name().chars().take(63).collect())
-}
-
-fn resolv_conf(cx: &Context) -> String {
-    let namespace = cx.namespace();
-    format!(
-        "nameserver {}\nsearch {namespace}.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n",
-        crate::net::DNS
-    )
-}
-
-fn hosts(cx: &Context) -> String {
-    let mut text = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n".to_owned();
-    if let Some(address) = cx.address() {
-        let host = hostname(cx);
-        let line = match &cx.spec().subdomain {
-            Some(subdomain) => format!(
-                "{address}\t{host}.{subdomain}.{}.svc.cluster.local\t{host}\n",
-                cx.namespace()
-            ),
-            None => format!("{address}\t{host}\n"),
-        };
-        text.push_str(&line);
-    }
-    for alias in cx.spec().host_aliases.iter().flatten() {
-        let names = alias.hostnames.clone().unwrap_or_default().join("\t");
-        text.push_str(&format!("{}\t{names}\n", alias.ip));
-    }
-    text
 }

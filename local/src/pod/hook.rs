@@ -61,7 +61,7 @@ async fn run(
         return Ok(());
     }
     let address = cx.address().ok_or("the pod has no address")?;
-    let ports = super::container::named_ports(container);
+    let ports = super::probe::named_ports(container);
     let target = if let Some(exec) = &hook.exec {
         Target::Exec(exec.command.clone().unwrap_or_default())
     } else if let Some(http) = &hook.http_get {
@@ -76,14 +76,14 @@ async fn run(
         Target::Exec(command) => {
             let ran = async {
                 let child = cx
-                    .exec(&container.name, command, Default::default(), false)
+                    .exec(&container.name, command, Default::default())
                     .await?;
                 match child.wait().await.code() {
                     0 => Ok(()),
                     code => Err(format!("exited with {code}")),
                 }
             };
-            tokio::time::timeout(limit, ran)
+            tokio::time::timeout(limit, Box::pin(ran))
                 .await
                 .unwrap_or_else(|_| Err(too_long(limit)))
         }

@@ -137,7 +137,7 @@ impl Target {
                 },
             }
         };
-        match tokio::time::timeout(timeout, asked).await {
+        match tokio::time::timeout(timeout, Box::pin(asked)).await {
             Ok(result) => result,
             Err(_) => Err(format!("no answer within {timeout:?}")),
         }
