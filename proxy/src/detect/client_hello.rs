@@ -17,7 +17,7 @@ pub struct ClientHello {
 
 /// Verdict on the bytes so far.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Parsed {
+pub(super) enum Parsed {
     /// A whole ClientHello.
     Hello(ClientHello),
     /// Looks like TLS so far: read more.
@@ -27,7 +27,7 @@ pub enum Parsed {
 }
 
 /// Longest ClientHello looked at, in bytes; Envoy's tls_inspector stops at the same size.
-pub const LIMIT_BYTES: usize = 64 * 1024;
+pub(super) const LIMIT_BYTES: usize = 64 * 1024;
 
 const RECORD_HANDSHAKE: u8 = 22;
 const HANDSHAKE_CLIENT_HELLO: u8 = 1;
@@ -35,7 +35,7 @@ const EXTENSION_SERVER_NAME: u16 = 0;
 const EXTENSION_ALPN: u16 = 16;
 
 /// Parses `bytes`, which begin where the connection began.
-pub fn parse(bytes: &[u8]) -> Parsed {
+pub(super) fn parse(bytes: &[u8]) -> Parsed {
     let mut message: SmallVec<[u8; 1024]> = SmallVec::new();
     let mut rest = bytes;
     loop {

@@ -1,0 +1,13 @@
+//! The data path in one process: a worker with a configuration compiled from real xDS, clients
+//! and servers over loopback. Every test ends by asserting that nothing is left.
+
+mod http1;
+mod http2;
+mod lifecycle;
+mod mtls;
+mod policy;
+mod resilience;
+mod rig;
+mod tcp;
+mod upgrade;
+mod xds;
