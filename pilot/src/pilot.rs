@@ -157,6 +157,9 @@ impl Pilot {
     }
 
     /// Ends every stream and task, and waits for them.
+    ///
+    /// Streams are endless: a gRPC server that shuts down gracefully waits for them, so call
+    /// this before waiting for the server.
     pub async fn shutdown(mut self) {
         self.signal.advance(Phase::Closing);
         self.signal.idle().await;

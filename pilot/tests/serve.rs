@@ -2,6 +2,7 @@
 //! nothing more.
 
 #![allow(clippy::unwrap_used)] // A test may: an integration test's helpers count as none.
+#![allow(clippy::large_futures)] // Nothing is moved here that it would cost to move.
 
 #[path = "serve/client.rs"]
 mod client;
