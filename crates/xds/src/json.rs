@@ -79,6 +79,9 @@ pub fn to_json(any: &Any) -> Result<serde_json::Value, JsonError> {
 
 /// Reads what [`to_json`] prints: an object with `@type`, proto or JSON field names.
 ///
+/// Equal objects need not give equal bytes (maps are unordered here): unpack into the typed
+/// message and pack it again where bytes or versions are compared.
+///
 /// # Errors
 /// [`JsonError::Read`] names the field at fault.
 pub fn from_json(value: &serde_json::Value) -> Result<Any, JsonError> {
@@ -86,10 +89,12 @@ pub fn from_json(value: &serde_json::Value) -> Result<Any, JsonError> {
         .get_message_by_name("google.protobuf.Any")
         .expect("the descriptor set holds the well-known types");
     let message = DynamicMessage::deserialize(descriptor, value).map_err(JsonError::Read)?;
-    message.transcode_to().map_err(|source| JsonError::Malformed {
-        type_url: "google.protobuf.Any".to_owned(),
-        source,
-    })
+    message
+        .transcode_to()
+        .map_err(|source| JsonError::Malformed {
+            type_url: "google.protobuf.Any".to_owned(),
+            source,
+        })
 }
 
 #[cfg(test)]
