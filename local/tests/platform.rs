@@ -40,7 +40,10 @@ fn main() -> ExitCode {
 }
 
 fn run(who: &str) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     match runtime.block_on(scenario::run()) {
         Ok(scenario::Outcome::Passed) => {
             eprintln!("platform {who}: passed");

@@ -29,7 +29,10 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
     let file = std::fs::read_to_string("/etc/app/greeting").unwrap_or_default();
     let body = format!("{} {} {file}", variable("POD"), variable("GREETING"));
     let length = body.len();
-    write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")
+    write!(
+        stream,
+        "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    )
 }
 
 /// Prints the body of `http://HOST:PORT/`.
@@ -49,7 +52,10 @@ pub(crate) fn get(url: &str) -> ExitCode {
 fn fetch(authority: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(authority)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    write!(stream, "GET / HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\n\r\n")?;
+    write!(
+        stream,
+        "GET / HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\n\r\n"
+    )?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     let body = text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());

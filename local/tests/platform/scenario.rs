@@ -70,6 +70,59 @@ spec:
     metadata: {labels: {app: broken}}
     spec:
       containers: [{name: main, image: nobody/knows:1}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: parts}
+spec:
+  clusterIP: None
+  selector: {app: parts}
+  ports: [{name: http, port: 7070}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: parts, labels: {app: parts}}
+spec:
+  hostname: first
+  subdomain: parts
+  terminationGracePeriodSeconds: 1
+  initContainers:
+  - name: sidecar
+    image: test/web
+    args: ["7070"]
+    restartPolicy: Always
+    startupProbe: {tcpSocket: {port: 7070}, periodSeconds: 1}
+    volumeMounts: [{name: shared, mountPath: /shared}]
+  - name: after-sidecar
+    image: sh
+    args: ["-c", "echo here > /shared/note"]
+    volumeMounts: [{name: shared, mountPath: /shared}]
+  containers:
+  - name: main
+    image: sh
+    args: ["-c", "exec sleep 1000"]
+    readinessProbe: {exec: {command: [grep, here, /shared/note]}, periodSeconds: 1}
+    volumeMounts: [{name: shared, mountPath: /shared}]
+  volumes: [{name: shared, emptyDir: {}}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: work}
+spec:
+  restartPolicy: Never
+  containers:
+  - {name: main, image: sh, args: ["-c", "exit 7"]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: sick}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - name: main
+    image: sh
+    args: ["-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done"]
+    livenessProbe: {exec: {command: ["false"]}, periodSeconds: 1, failureThreshold: 1}
 "#;
 
 /// What came of it.
@@ -106,7 +159,9 @@ pub(crate) async fn run() -> Result<Outcome, String> {
     let down = tokio::spawn(async move { client.down().await });
     let exit = ended.await.map_err(|error| error.to_string())?;
     checked?;
-    down.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+    down.await
+        .map_err(|error| error.to_string())?
+        .map_err(|error| error.to_string())?;
     if exit != InnerExit::Code(0) {
         return Err(format!("the platform ended with {exit:?}"));
     }
@@ -148,6 +203,7 @@ async fn check(client: &Client, options: &Options) -> Result<(), String> {
     both_pods_answer(client).await?;
     published(client).await?;
     logs(client).await?;
+    kubelet_rules(client).await?;
     second_up_is_refused(options)?;
     settings_are_followed(client, options).await?;
     restart_loses_nothing(client).await
@@ -155,8 +211,13 @@ async fn check(client: &Client, options: &Options) -> Result<(), String> {
 
 async fn unknown_images_are_named(client: &Client) -> Result<(), String> {
     let status = client.status().await.map_err(|error| error.to_string())?;
-    let broken = status.workloads.iter().find(|workload| workload.name == "broken");
-    let reason = broken.and_then(|broken| broken.reason.clone()).unwrap_or_default();
+    let broken = status
+        .workloads
+        .iter()
+        .find(|workload| workload.name == "broken");
+    let reason = broken
+        .and_then(|broken| broken.reason.clone())
+        .unwrap_or_default();
     if reason.contains("ErrImagePull") && reason.contains("images.yaml") {
         Ok(())
     } else {
@@ -166,7 +227,9 @@ async fn unknown_images_are_named(client: &Client) -> Result<(), String> {
 
 async fn ready(client: &Client, name: &str, wanted: u32) -> Result<(), String> {
     until(&format!("{name} is ready"), async || {
-        let Ok(status) = client.status().await else { return false };
+        let Ok(status) = client.status().await else {
+            return false;
+        };
         status.workloads.iter().any(|workload| {
             workload.name == name && workload.is_ready() && workload.ready == wanted
         })
@@ -189,7 +252,11 @@ async fn until(what: &str, condition: impl AsyncFn() -> bool) -> Result<(), Stri
 async fn get(client: &Client, url: &str) -> Result<String, String> {
     let program = std::env::current_exe().unwrap().display().to_string();
     let (code, text) = exec(client, vec![program, "get".to_owned(), url.to_owned()]).await?;
-    if code == 0 { Ok(text) } else { Err(format!("GET {url} from a pod: {text}")) }
+    if code == 0 {
+        Ok(text)
+    } else {
+        Err(format!("GET {url} from a pod: {text}"))
+    }
 }
 
 async fn exec(client: &Client, command: Vec<String>) -> Result<(i32, String), String> {
@@ -202,10 +269,15 @@ async fn exec(client: &Client, command: Vec<String>) -> Result<(i32, String), St
         command,
     };
     let stdio = [input.as_fd(), output.as_fd(), output.as_fd()];
-    let code = client.exec(request, stdio).await.map_err(|error| error.to_string())?;
+    let code = client
+        .exec(request, stdio)
+        .await
+        .map_err(|error| error.to_string())?;
     let mut text = String::new();
     output.rewind().unwrap();
-    output.read_to_string(&mut text).map_err(|error| error.to_string())?;
+    output
+        .read_to_string(&mut text)
+        .map_err(|error| error.to_string())?;
     Ok((code, text))
 }
 
@@ -215,21 +287,77 @@ async fn both_pods_answer(client: &Client) -> Result<(), String> {
         let text = get(client, "http://web:80").await?;
         names.extend(text.split(' ').next().map(str::to_owned));
     }
-    if names.len() == 2 { Ok(()) } else { Err(format!("of two pods {names:?} answered")) }
+    if names.len() == 2 {
+        Ok(())
+    } else {
+        Err(format!("of two pods {names:?} answered"))
+    }
+}
+
+/// Sidecars, headless names, exec probes, finished pods and restarts.
+async fn kubelet_rules(client: &Client) -> Result<(), String> {
+    ready(client, "parts", 1).await?;
+    get(client, "http://first.parts:7070").await?;
+    get(client, "http://parts.default.svc:7070").await?;
+    until(
+        "a pod that never restarts has failed with its exit code",
+        async || {
+            let status = pod_status(client, "work").await;
+            let end = &status["containerStatuses"][0]["state"]["terminated"];
+            status["phase"] == "Failed" && end["exitCode"] == 7
+        },
+    )
+    .await?;
+    until(
+        "a failing liveness probe restarts the container",
+        async || {
+            let status = pod_status(client, "sick").await;
+            let container = &status["containerStatuses"][0];
+            let message = container["lastState"]["terminated"]["message"]
+                .as_str()
+                .unwrap_or("");
+            container["restartCount"].as_u64() >= Some(1)
+                && message.contains("liveness probe failed")
+        },
+    )
+    .await
+}
+
+async fn pod_status(client: &Client, name: &str) -> serde_json::Value {
+    let pods = client
+        .get("pods", Some("default"), Some(name))
+        .await
+        .unwrap_or_default();
+    pods.into_iter().next().unwrap_or_default()["status"].take()
 }
 
 async fn published(client: &Client) -> Result<(), String> {
     let status = client.status().await.map_err(|error| error.to_string())?;
-    let address = status.published.first().ok_or("no port is published")?.address.clone();
+    let address = status
+        .published
+        .first()
+        .ok_or("no port is published")?
+        .address
+        .clone();
     let text = tokio::task::spawn_blocking(move || {
         use std::io::Write;
         let mut stream = std::net::TcpStream::connect(&address)?;
-        write!(stream, "GET / HTTP/1.1\r\nhost: web\r\nconnection: close\r\n\r\n")?;
+        write!(
+            stream,
+            "GET / HTTP/1.1\r\nhost: web\r\nconnection: close\r\n\r\n"
+        )?;
         let mut text = String::new();
         stream.read_to_string(&mut text).map(|_| text)
     });
-    let text = text.await.unwrap().map_err(|error| format!("published port: {error}"))?;
-    if text.contains("hello") { Ok(()) } else { Err(format!("published port: {text}")) }
+    let text = text
+        .await
+        .unwrap()
+        .map_err(|error| format!("published port: {error}"))?;
+    if text.contains("hello") {
+        Ok(())
+    } else {
+        Err(format!("published port: {text}"))
+    }
 }
 
 async fn logs(client: &Client) -> Result<(), String> {
@@ -243,7 +371,10 @@ async fn logs(client: &Client) -> Result<(), String> {
             tail: Some(1),
             previous: false,
         };
-        client.logs(query, &mut output).await.map_err(|error| error.to_string())?;
+        client
+            .logs(query, &mut output)
+            .await
+            .map_err(|error| error.to_string())?;
         let text = String::from_utf8(output.into_inner()).unwrap();
         if text != expected {
             return Err(format!("log of {container}: {text:?}"));
@@ -255,7 +386,9 @@ async fn logs(client: &Client) -> Result<(), String> {
 fn second_up_is_refused(options: &Options) -> Result<(), String> {
     match Daemon::start(options) {
         Err(DaemonError::Running { .. }) => Ok(()),
-        other => Err(format!("a second platform on the same directory: {other:?}")),
+        other => Err(format!(
+            "a second platform on the same directory: {other:?}"
+        )),
     }
 }
 
@@ -263,19 +396,32 @@ async fn settings_are_followed(client: &Client, options: &Options) -> Result<(),
     let file = options.paths[0].join("app.yaml");
     std::fs::write(file, MANIFESTS.replace("greeting: hello", "greeting: bye")).unwrap();
     until("a mounted ConfigMap follows its file", async || {
-        get(client, "http://web:80").await.is_ok_and(|text| text.ends_with("hello bye"))
+        get(client, "http://web:80")
+            .await
+            .is_ok_and(|text| text.ends_with("hello bye"))
     })
     .await
 }
 
 async fn restart_loses_nothing(client: &Client) -> Result<(), String> {
     let names = async || -> Vec<String> {
-        let pods = client.get("pods", Some("default"), None).await.unwrap_or_default();
-        let names = pods.iter().filter_map(|pod| pod["metadata"]["name"].as_str());
-        names.filter(|name| name.starts_with("web-")).map(str::to_owned).collect()
+        let pods = client
+            .get("pods", Some("default"), None)
+            .await
+            .unwrap_or_default();
+        let names = pods
+            .iter()
+            .filter_map(|pod| pod["metadata"]["name"].as_str());
+        names
+            .filter(|name| name.starts_with("web-"))
+            .map(str::to_owned)
+            .collect()
     };
     let before = names().await;
-    client.rollout_restart("default", "web").await.map_err(|error| error.to_string())?;
+    client
+        .rollout_restart("default", "web")
+        .await
+        .map_err(|error| error.to_string())?;
     let deadline = Instant::now() + DEADLINE;
     loop {
         get(client, "http://web:80").await?;
