@@ -86,7 +86,11 @@ async fn version(
     }
     let detected = match (&connection.detected, connection.is_tls()) {
         (Some(seen @ (Detected::Http1 | Detected::Http2)), false) => seen.clone(),
-        _ => detect(stream, Inspect { tls: false, http: true }, manager.idle_timeout).await?,
+        _ => tokio::select! {
+            biased;
+            () = connection.worker.shared.drain.reached(Phase::Draining) => Detected::Closed,
+            seen = detect(stream, Inspect { tls: false, http: true }, manager.idle_timeout) => seen?,
+        },
     };
     Ok(match detected {
         Detected::Http2 => Version::Http2,

@@ -28,7 +28,7 @@ use crate::tls::Offer;
 use crate::worker::Worker;
 use connect::{Connected, connect};
 use error::{AcquireError, ConnectError, StreamError};
-use pool::{Pool, PoolKeyRef, Protocol};
+use pool::{Open, Pool, PoolKeyRef, Protocol};
 
 /// Where a stream is wanted.
 #[derive(Debug, Clone, Copy)]
@@ -196,12 +196,12 @@ async fn new_http1(
 ) -> Result<Lease, AcquireError> {
     let stats = worker.stats.cluster(&target.cluster.name);
     let _pending = pending(target.cluster, &stats)?;
-    let permit = loop {
+    let (permit, open) = loop {
         match target.cluster.acquire(Limit::Connections) {
-            Ok(permit) => break Some(permit),
+            Ok(permit) => break (Some(permit), Open::new(pool)),
             // Every endpoint gets one connection however low the limit, as in Envoy: else a
             // worker without any could starve.
-            Err(_overflow) if pool.open.get() == 0 => break None,
+            Err(_overflow) if pool.open.get() == 0 => break (None, Open::new(pool)),
             Err(_overflow) => {
                 stats.cx_overflow.inc();
                 let _ = tokio::time::timeout(LIMIT_RECHECK, pool.freed.notified()).await;
@@ -214,7 +214,7 @@ async fn new_http1(
         }
     };
     let connected = connect_counted(worker, target, Offer::Http1, &stats).await?;
-    let idle = http1::start(worker, pool, target.cluster, connected, permit, &stats).await;
+    let idle = http1::start(worker, open, target.cluster, connected, permit, &stats).await;
     let idle = idle.map_err(|error| handshake_failed(target, &error))?;
     Ok(Lease::Http1(http1::Lease::new(idle, Rc::clone(pool), target.cluster)))
 }
@@ -295,8 +295,9 @@ async fn connect_http2(
             return Err(overflow.into());
         }
     };
+    let open = Open::new(pool);
     let connected = connect_counted(worker, target, Offer::Http2, stats).await?;
-    let shared = http2::start(worker, pool, target.cluster, connected, permit, stats).await;
+    let shared = http2::start(worker, open, target.cluster, connected, permit, stats).await;
     let shared = shared.map_err(|error| handshake_failed(target, &error))?;
     pool.shared.borrow_mut().push(shared);
     Ok(())
@@ -315,15 +316,16 @@ async fn new_negotiated(
         Err(_overflow) if pool.open.get() == 0 => None,
         Err(overflow) => return Err(overflow.into()),
     };
+    let open = Open::new(pool);
     let connected = connect_counted(worker, target, Offer::Negotiated, &stats).await?;
     let chose_http2 = connected.alpn.as_deref().is_some_and(|name| name.ends_with(b"h2"));
     if chose_http2 {
-        let shared = http2::start(worker, pool, target.cluster, connected, permit, &stats).await;
+        let shared = http2::start(worker, open, target.cluster, connected, permit, &stats).await;
         let shared = shared.map_err(|error| handshake_failed(target, &error))?;
         pool.shared.borrow_mut().push(Rc::clone(&shared));
         return Ok(Lease::Http2(http2::Lease::new(shared)));
     }
-    let idle = http1::start(worker, pool, target.cluster, connected, permit, &stats).await;
+    let idle = http1::start(worker, open, target.cluster, connected, permit, &stats).await;
     let idle = idle.map_err(|error| handshake_failed(target, &error))?;
     Ok(Lease::Http1(http1::Lease::new(idle, Rc::clone(pool), target.cluster)))
 }

@@ -273,7 +273,8 @@ impl Worker {
         self.panics.get()
     }
 
-    fn sweep(&self) {
+    /// Looks for stale connections and configurations; the worker itself does so every second.
+    pub fn sweep(&self) {
         let snapshot = self.snapshot();
         self.tls.sweep(self.workload().as_ref());
         self.pools.sweep(&snapshot, |id| self.tls.is_live(id));

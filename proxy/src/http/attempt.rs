@@ -30,46 +30,46 @@ use crate::upstream::{self, Lease, Reuse, Target};
 
 /// Everything an attempt reads. Borrowed from the request's own frame.
 #[derive(Clone, Copy)]
-pub struct Forwarding<'a> {
+pub(crate) struct Forwarding<'a> {
     /// The client's connection.
-    pub connection: &'a Rc<Connection>,
+    pub(crate) connection: &'a Rc<Connection>,
     /// The configuration of this request.
-    pub snapshot: &'a Snapshot,
+    pub(crate) snapshot: &'a Snapshot,
     /// The request.
-    pub head: &'a Head,
+    pub(crate) head: &'a Head,
     /// The route with its surroundings.
-    pub matched: Matched<'a>,
+    pub(crate) matched: Matched<'a>,
     /// How to forward.
-    pub forward: &'a ForwardRoute,
+    pub(crate) forward: &'a ForwardRoute,
     /// The chosen cluster as the route names it.
-    pub weighted: &'a WeightedCluster,
+    pub(crate) weighted: &'a WeightedCluster,
     /// The cluster.
-    pub cluster: &'a Arc<Cluster>,
+    pub(crate) cluster: &'a Arc<Cluster>,
     /// The route's timeouts.
-    pub timeouts: Timeouts,
+    pub(crate) timeouts: Timeouts,
     /// The client's address.
-    pub client: IpAddr,
+    pub(crate) client: IpAddr,
     /// For consistent balancing.
-    pub hash: Option<u64>,
+    pub(crate) hash: Option<u64>,
 }
 
 /// A response head with what it holds.
-pub struct Answered {
+pub(crate) struct Answered {
     /// The upstream's response.
-    pub response: Response<Incoming>,
+    pub(crate) response: Response<Incoming>,
     /// What lasts as long as its body.
-    pub held: Held,
+    pub(crate) held: Held,
 }
 
 /// Endpoints that attempts have gone to.
-pub type Tried = SmallVec<[SocketAddr; 4]>;
+pub(crate) type Tried = SmallVec<[SocketAddr; 4]>;
 
 /// Makes one attempt. A pooled connection that turns out to be closed is no attempt: a fresh
 /// one is tried at once if nothing was sent, or if sending again does no harm.
 ///
 /// # Errors
 /// [`Failure::Acquire`] or [`Failure::Stream`].
-pub async fn run(
+pub(crate) async fn run(
     cx: &Forwarding<'_>,
     report: &mut Report,
     payload: &Payload,
@@ -100,7 +100,7 @@ pub async fn run(
         }
     })?;
     cx.cluster.report(&endpoint, Seen::Status(seen_status(&response)), Instant::now());
-    Ok(Answered { response, held: Held { lease, picked, permit, active } })
+    Ok(Answered { response, held: Held { lease, _picked: picked, _permit: permit, _active: active } })
 }
 
 fn pick(cx: &Forwarding<'_>, tried: &Tried) -> Result<Picked, PickError> {
@@ -183,7 +183,7 @@ fn seen_status(response: &Response<Incoming>) -> u16 {
 }
 
 /// The request as it goes out on a connection that speaks `version`.
-pub fn build(
+pub(crate) fn build(
     cx: &Forwarding<'_>,
     attempts: u32,
     version: Version,
@@ -235,7 +235,7 @@ fn add_ours(cx: &Forwarding<'_>, attempts: u32, endpoint: &Endpoint, headers: &m
 }
 
 /// Where header formats take their values from.
-pub fn context<'a>(cx: &'a Forwarding<'_>, endpoint: Option<&'a Endpoint>) -> FormatContext<'a> {
+pub(crate) fn context<'a>(cx: &'a Forwarding<'_>, endpoint: Option<&'a Endpoint>) -> FormatContext<'a> {
     let connection = &**cx.connection;
     FormatContext {
         method: Some(cx.head.method.as_str()),

@@ -13,7 +13,7 @@ use super::headers::name;
 use crate::listen::connection::Connection;
 
 /// Applies the manager's rule.
-pub fn apply(headers: &mut HeaderMap, rule: ForwardClientCertificate, connection: &Connection) {
+pub(crate) fn apply(headers: &mut HeaderMap, rule: ForwardClientCertificate, connection: &Connection) {
     use ForwardClientCertificate as Rule;
     let mutual = connection.handshake.as_ref().is_some_and(|h| h.certificate.is_some());
     match rule {

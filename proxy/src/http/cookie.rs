@@ -1,6 +1,6 @@
 //! Consistent balancing by a cookie that we make where the client has none.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -10,18 +10,18 @@ use mesh_route::{ForwardRoute, RequestView};
 
 /// The request's hash, with the cookie that makes the next one equal.
 #[derive(Debug, Default)]
-pub struct Sticky {
+pub(crate) struct Sticky {
     /// For the balancer.
-    pub hash: Option<u64>,
+    pub(crate) hash: Option<u64>,
     /// For the response, if a cookie was made.
-    pub set_cookie: Option<HeaderValue>,
+    pub(crate) set_cookie: Option<HeaderValue>,
 }
 
 /// Hashes a request by its route's policies.
-pub fn sticky(
+pub(crate) fn sticky(
     forward: &ForwardRoute,
     view: &RequestView<'_>,
-    client: IpAddr,
+    client: SocketAddr,
     random: impl FnOnce() -> u64,
 ) -> Sticky {
     if forward.hash.is_empty() {

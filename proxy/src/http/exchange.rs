@@ -1,7 +1,7 @@
 //! One request from its head to its response: the life of a request, step by step.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ enum Reply {
 
 /// Serves one request. `manager`: the one the connection began with, for a connection whose
 /// filter chain is gone; it is closed after this request.
-pub async fn serve(
+pub(crate) async fn serve(
     connection: Rc<Connection>,
     manager: Arc<HttpManager>,
     request: Request<Incoming>,
@@ -235,7 +235,8 @@ async fn forwarded(
     taken.cluster = Some(Arc::clone(cluster));
     let timeouts = routed.forward.timeouts(&head.headers);
     let view = head.view();
-    let sticky = cookie::sticky(routed.forward, &view, routed.client, || cx.connection.worker.random());
+    let client = SocketAddr::new(routed.client, cx.connection.peer.port());
+    let sticky = cookie::sticky(routed.forward, &view, client, || cx.connection.worker.random());
     let forwarding = Forwarding {
         connection: cx.connection,
         snapshot: cx.snapshot,

@@ -11,7 +11,7 @@ use crate::upstream::error::{AcquireError, Broken, Retry, StreamError};
 
 /// Who is to blame, for operators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// The client's request.
     Client,
     /// Configuration: a route, a policy, an injected fault.
@@ -22,7 +22,7 @@ pub enum Fault {
 
 /// Why.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// The request breaks HTTP.
     #[error(transparent)]
     Malformed(#[from] Malformed),
@@ -62,7 +62,7 @@ pub enum Failure {
 
 /// Which timeout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Timeout {
+pub(crate) enum Timeout {
     /// The route's.
     Request,
     /// One attempt's.
@@ -75,7 +75,7 @@ pub enum Timeout {
 
 impl Failure {
     /// Who is to blame.
-    pub fn fault(&self) -> Fault {
+    pub(crate) fn fault(&self) -> Fault {
         match self {
             Self::Malformed(_) | Self::UpgradeRefused => Fault::Client,
             Self::Denied { .. } | Self::NoRoute | Self::NoCluster { .. } | Self::Injected(_) => {
@@ -85,17 +85,8 @@ impl Failure {
         }
     }
 
-    /// Whether sending the request again is safe, the policy aside.
-    pub fn retry(&self) -> Retry {
-        match self {
-            Self::Acquire(AcquireError::Connect(_)) => Retry::Safe,
-            Self::Stream(error) => error.retry,
-            _ => Retry::Never,
-        }
-    }
-
     /// How a retry policy sees it; `None`: no attempt was made, or none may be repeated.
-    pub fn outcome(&self) -> Option<Outcome<'static>> {
+    pub(crate) fn outcome(&self) -> Option<Outcome<'static>> {
         match self {
             Self::Acquire(AcquireError::Connect(_)) => Some(Outcome::ConnectFailure),
             Self::Stream(error) if error.broken == Broken::Refused => Some(Outcome::RefusedStream),
@@ -108,7 +99,7 @@ impl Failure {
     }
 
     /// For `%UPSTREAM_TRANSPORT_FAILURE_REASON%`.
-    pub fn transport_reason(&self) -> Option<Rc<str>> {
+    pub(crate) fn transport_reason(&self) -> Option<Rc<str>> {
         match self {
             Self::Acquire(AcquireError::Connect(error)) => {
                 let error: &crate::upstream::error::ConnectError = error;

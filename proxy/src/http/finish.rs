@@ -13,19 +13,19 @@ use super::report::Report;
 use crate::listen::connection::Direction;
 
 /// What finishing needs to know.
-pub struct Finish<'a> {
+pub(crate) struct Finish<'a> {
     /// The request.
-    pub forwarding: &'a Forwarding<'a>,
+    pub(crate) forwarding: &'a Forwarding<'a>,
     /// The connection manager.
-    pub manager: &'a HttpManager,
+    pub(crate) manager: &'a HttpManager,
     /// Headers of an allowed cross-origin request.
-    pub cors: Option<HeaderMap>,
+    pub(crate) cors: Option<HeaderMap>,
     /// A cookie made for consistent balancing.
-    pub cookie: Option<HeaderValue>,
+    pub(crate) cookie: Option<HeaderValue>,
 }
 
 /// Changes an upstream's response head for the client.
-pub fn upstream_response(
+pub(crate) fn upstream_response(
     finish: &Finish<'_>,
     report: &mut Report,
     status: &mut StatusCode,
@@ -83,7 +83,7 @@ fn exchange_metadata(finish: &Finish<'_>, report: &Report, headers: &mut HeaderM
 }
 
 /// Writes the `server` header as the manager says.
-pub fn server_header(headers: &mut HeaderMap, manager: &HttpManager) {
+pub(crate) fn server_header(headers: &mut HeaderMap, manager: &HttpManager) {
     let (name, keep) = match &manager.server_header {
         ServerHeader::PassThrough => return,
         ServerHeader::Overwrite(name) => (name, false),
@@ -98,6 +98,6 @@ pub fn server_header(headers: &mut HeaderMap, manager: &HttpManager) {
 }
 
 /// hyper's note of the upstream's header case, if the client's side writes names as they came.
-pub fn kept_extensions(manager: &HttpManager, extensions: Extensions) -> Extensions {
+pub(crate) fn kept_extensions(manager: &HttpManager, extensions: Extensions) -> Extensions {
     if manager.http1.preserve_case { extensions } else { Extensions::new() }
 }

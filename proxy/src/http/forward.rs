@@ -22,7 +22,7 @@ use super::response::Deadlines;
 ///
 /// # Errors
 /// The last attempt's [`Failure`], or [`Failure::Timeout`].
-pub async fn run(
+pub(crate) async fn run(
     cx: &Forwarding<'_>,
     report: &mut Report,
     payload: &Payload,

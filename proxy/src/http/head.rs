@@ -14,19 +14,19 @@ use super::headers::{self, Malformed, upgrade_protocol};
 
 /// The head.
 #[derive(Debug)]
-pub struct Head {
+pub(crate) struct Head {
     /// Method.
-    pub method: Method,
+    pub(crate) method: Method,
     /// What the client speaks.
-    pub version: Version,
+    pub(crate) version: Version,
     /// All fields; `host` included where HTTP/1.1 sent it.
-    pub headers: HeaderMap,
+    pub(crate) headers: HeaderMap,
     /// hyper's own notes: header case, the pending upgrade.
-    pub extensions: Extensions,
+    pub(crate) extensions: Extensions,
     /// `http` or `https`.
-    pub scheme: &'static str,
+    pub(crate) scheme: &'static str,
     /// The protocol asked for by Upgrade or extended CONNECT, lower case; `connect` for CONNECT.
-    pub upgrade: Option<String>,
+    pub(crate) upgrade: Option<String>,
     uri: Uri,
     path: Option<String>,
     authority: Option<String>,
@@ -34,7 +34,7 @@ pub struct Head {
 
 /// What the manager's rules say about a request.
 #[derive(Debug)]
-pub enum Admission {
+pub(crate) enum Admission {
     /// Go on.
     Go,
     /// Send the client to the normalised path.
@@ -45,7 +45,7 @@ pub enum Admission {
 
 impl Head {
     /// Applies framing checks, path normalisation and port stripping.
-    pub fn admit(
+    pub(crate) fn admit(
         parts: Parts,
         manager: &HttpManager,
         scheme: &'static str,
@@ -113,7 +113,7 @@ impl Head {
     }
 
     /// Path with query, normalised; empty for a CONNECT.
-    pub fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         match &self.path {
             Some(path) => path,
             None if self.method == Method::CONNECT && self.uri.path_and_query().is_none() => "",
@@ -122,7 +122,7 @@ impl Head {
     }
 
     /// `host[:port]`.
-    pub fn authority(&self) -> &str {
+    pub(crate) fn authority(&self) -> &str {
         if let Some(authority) = &self.authority {
             return authority;
         }
@@ -137,7 +137,7 @@ impl Head {
     ///
     /// # Errors
     /// If a path that a rule wrote is no valid one.
-    pub fn path_and_query(&self, rewritten: Option<&str>) -> Result<PathAndQuery, InvalidUri> {
+    pub(crate) fn path_and_query(&self, rewritten: Option<&str>) -> Result<PathAndQuery, InvalidUri> {
         match (rewritten, &self.path, self.uri.path_and_query()) {
             (Some(path), _, _) => PathAndQuery::try_from(path),
             (None, Some(path), _) => PathAndQuery::try_from(path.as_str()),
@@ -147,7 +147,7 @@ impl Head {
     }
 
     /// What routing and policy see.
-    pub fn view(&self) -> RequestView<'_> {
+    pub(crate) fn view(&self) -> RequestView<'_> {
         RequestView {
             method: self.method.as_str(),
             path: self.path(),
@@ -158,7 +158,7 @@ impl Head {
     }
 
     /// `HTTP/1.1` and the like.
-    pub fn protocol(&self) -> &'static str {
+    pub(crate) fn protocol(&self) -> &'static str {
         match self.version {
             Version::HTTP_10 => "HTTP/1.0",
             Version::HTTP_2 => "HTTP/2",
@@ -167,14 +167,14 @@ impl Head {
     }
 
     /// Bytes of the head as Istio counts them into `istio_request_bytes`.
-    pub fn size_bytes(&self) -> u64 {
+    pub(crate) fn size_bytes(&self) -> u64 {
         let line = self.method.as_str().len() + self.path().len() + self.authority().len();
         (line + size_of_headers(&self.headers)) as u64
     }
 }
 
 /// Bytes of names and values.
-pub fn size_of_headers(headers: &HeaderMap) -> usize {
+pub(crate) fn size_of_headers(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
 }
 

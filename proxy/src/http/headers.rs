@@ -11,13 +11,13 @@ use http::{Method, Version};
 use smallvec::SmallVec;
 
 /// Names the standard library of header names lacks.
-pub mod name {
+pub(crate) mod name {
     use http::header::HeaderName;
 
     macro_rules! names {
         ($($constant:ident = $text:literal;)*) => {
             $(#[doc = concat!("`", $text, "`.")]
-            pub const $constant: HeaderName = HeaderName::from_static($text);)*
+            pub(crate) const $constant: HeaderName = HeaderName::from_static($text);)*
         };
     }
 
@@ -45,7 +45,6 @@ pub mod name {
         X_ENVOY_UPSTREAM_SERVICE_TIME = "x-envoy-upstream-service-time";
         GRPC_STATUS = "grpc-status";
         GRPC_MESSAGE = "grpc-message";
-        GRPC_TIMEOUT = "grpc-timeout";
     }
 }
 
@@ -63,7 +62,7 @@ const FROM_STRANGERS: [HeaderName; 8] = [
 
 /// Why a request is refused before routing; all answer 4xx or 501 in `rescue`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Malformed {
+pub(crate) enum Malformed {
     /// HTTP/1.1 without Host, or with more than one.
     #[error("exactly one host header is required")]
     Host,
@@ -81,7 +80,7 @@ pub enum Malformed {
 ///
 /// # Errors
 /// The first rule broken.
-pub fn check_framing(request: &Parts) -> Result<(), Malformed> {
+pub(crate) fn check_framing(request: &Parts) -> Result<(), Malformed> {
     let headers = &request.headers;
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     if let Some(coding) = codings.next()
@@ -102,7 +101,7 @@ pub fn check_framing(request: &Parts) -> Result<(), Malformed> {
 }
 
 /// The protocol an HTTP/1.1 request or response asks to switch to.
-pub fn upgrade_protocol(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn upgrade_protocol(headers: &HeaderMap) -> Option<&str> {
     let asked = headers.get_all(header::CONNECTION).iter().any(|value| {
         list(value).any(|item| item.eq_ignore_ascii_case("upgrade"))
     });
@@ -114,7 +113,7 @@ pub fn upgrade_protocol(headers: &HeaderMap) -> Option<&str> {
 
 /// Whether an upgrade survives [`strip_hop_by_hop`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Upgrade {
+pub(crate) enum Upgrade {
     /// Connection and Upgrade go on to the next hop.
     Keep,
     /// They stop here.
@@ -123,7 +122,7 @@ pub enum Upgrade {
 
 /// Removes what concerns one connection only: fields named by Connection and the known ones.
 /// `TE: trailers` stays, gRPC servers refuse calls without it.
-pub fn strip_hop_by_hop(headers: &mut HeaderMap, upgrade: Upgrade) {
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap, upgrade: Upgrade) {
     if headers.contains_key(header::CONNECTION) {
         strip_named_by_connection(headers);
         headers.remove(header::CONNECTION);
@@ -176,14 +175,14 @@ fn list(value: &HeaderValue) -> impl Iterator<Item = &str> {
 }
 
 /// Removes the headers that only a trusted hop may set.
-pub fn sanitize_from_stranger(headers: &mut HeaderMap) {
+pub(crate) fn sanitize_from_stranger(headers: &mut HeaderMap) {
     for name in &FROM_STRANGERS {
         headers.remove(name);
     }
 }
 
 /// Appends `address` to `x-forwarded-for`.
-pub fn append_forwarded_for(headers: &mut HeaderMap, address: IpAddr) {
+pub(crate) fn append_forwarded_for(headers: &mut HeaderMap, address: IpAddr) {
     let mut text = String::with_capacity(40);
     if let Some(before) = headers.get(name::X_FORWARDED_FOR).and_then(|v| v.to_str().ok()) {
         text.push_str(before);
@@ -198,21 +197,21 @@ pub fn append_forwarded_for(headers: &mut HeaderMap, address: IpAddr) {
 
 /// The address in `x-forwarded-for` that `trusted_hops` proxies in front of us vouch for,
 /// counted from the right.
-pub fn forwarded_address(headers: &HeaderMap, trusted_hops: u32) -> Option<IpAddr> {
+pub(crate) fn forwarded_address(headers: &HeaderMap, trusted_hops: u32) -> Option<IpAddr> {
     let index = usize::try_from(trusted_hops.checked_sub(1)?).ok()?;
     let text = headers.get(name::X_FORWARDED_FOR)?.to_str().ok()?;
     text.rsplit(',').nth(index)?.trim().parse().ok()
 }
 
 /// Sets `x-request-id` if absent or if `keep` is false.
-pub fn ensure_request_id(headers: &mut HeaderMap, keep: bool, make: impl FnOnce() -> HeaderValue) {
+pub(crate) fn ensure_request_id(headers: &mut HeaderMap, keep: bool, make: impl FnOnce() -> HeaderValue) {
     if !keep || !headers.contains_key(name::X_REQUEST_ID) {
         headers.insert(name::X_REQUEST_ID, make());
     }
 }
 
 /// True for methods that RFC 9110 section 9.2.2 lets a proxy repeat.
-pub fn is_idempotent(method: &Method) -> bool {
+pub(crate) fn is_idempotent(method: &Method) -> bool {
     matches!(
         *method,
         Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE | Method::TRACE
@@ -220,7 +219,7 @@ pub fn is_idempotent(method: &Method) -> bool {
 }
 
 /// True for gRPC requests and responses.
-pub fn is_grpc(headers: &HeaderMap) -> bool {
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     let Some(kind) = headers.get(header::CONTENT_TYPE) else { return false };
     let Some(rest) = kind.as_bytes().strip_prefix(b"application/grpc") else { return false };
     rest.first().is_none_or(|&byte| byte == b'+' || byte == b';')

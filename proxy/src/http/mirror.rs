@@ -21,7 +21,7 @@ use crate::worker::Worker;
 const LIMIT: Duration = Duration::from_secs(15);
 
 /// Starts the shadows of a request. Call before the first attempt: they share its body.
-pub fn start(cx: &Forwarding<'_>, payload: &Payload) {
+pub(crate) fn start(cx: &Forwarding<'_>, payload: &Payload) {
     for mirror in &cx.forward.mirrors {
         let worker = &cx.connection.worker;
         if !mirror.chosen(worker.random()) {

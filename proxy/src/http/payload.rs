@@ -8,7 +8,7 @@ use super::body::{Progress, Replay, RequestBody, Source};
 
 /// The body of one request.
 #[derive(Debug, Clone)]
-pub enum Payload {
+pub(crate) enum Payload {
     /// None: any attempt can be repeated.
     Empty,
     /// From the client.
@@ -17,7 +17,7 @@ pub enum Payload {
 
 impl Payload {
     /// Takes over a client's body; `progress` is told how it goes.
-    pub fn new(incoming: Incoming, replay: Replay) -> (Self, Option<Rc<Progress>>) {
+    pub(crate) fn new(incoming: Incoming, replay: Replay) -> (Self, Option<Rc<Progress>>) {
         if incoming.is_end_stream() {
             return (Self::Empty, None);
         }
@@ -27,7 +27,7 @@ impl Payload {
     }
 
     /// The body for another attempt.
-    pub fn attempt(&self) -> RequestBody {
+    pub(crate) fn attempt(&self) -> RequestBody {
         match self {
             Self::Empty => RequestBody::Empty,
             Self::Source(source) => source.attempt(),
@@ -35,7 +35,7 @@ impl Payload {
     }
 
     /// The body for a shadow request; ask before the first attempt.
-    pub fn tee(&self) -> RequestBody {
+    pub(crate) fn tee(&self) -> RequestBody {
         match self {
             Self::Empty => RequestBody::Empty,
             Self::Source(source) => source.tee(),
@@ -43,7 +43,7 @@ impl Payload {
     }
 
     /// Another attempt would send the same bytes.
-    pub fn is_repeatable(&self) -> bool {
+    pub(crate) fn is_repeatable(&self) -> bool {
         match self {
             Self::Empty => true,
             Self::Source(source) => source.is_replayable() || source.is_untouched(),
@@ -51,7 +51,7 @@ impl Payload {
     }
 
     /// No attempt will follow.
-    pub fn forget(&self) {
+    pub(crate) fn forget(&self) {
         if let Self::Source(source) = self {
             source.forget();
         }

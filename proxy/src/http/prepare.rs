@@ -19,7 +19,7 @@ use super::report::Report;
 use crate::listen::connection::{Connection, Direction};
 
 /// Applies the manager's rules; returns the client's address by them.
-pub fn prepare(head: &mut Head, manager: &HttpManager, connection: &Connection, report: &mut Report) -> IpAddr {
+pub(crate) fn prepare(head: &mut Head, manager: &HttpManager, connection: &Connection, report: &mut Report) -> IpAddr {
     let peer = connection.peer.ip();
     let hops = manager.xff_trusted_hops;
     let headers = &mut head.headers;

@@ -24,44 +24,44 @@ use crate::upstream::Info;
 
 /// The record of one request while it lasts.
 #[derive(Debug)]
-pub struct Report {
+pub(crate) struct Report {
     connection: Rc<Connection>,
     manager: Arc<HttpManager>,
     start: SystemTime,
     /// When the request's head was read.
-    pub started: Instant,
+    pub(crate) started: Instant,
     /// The request.
-    pub head: Option<Rc<Head>>,
+    pub(crate) head: Option<Rc<Head>>,
     /// Its body's progress, if it has one.
-    pub progress: Option<Rc<Progress>>,
+    pub(crate) progress: Option<Rc<Progress>>,
     /// What the client told about itself.
-    pub client: Option<Rc<Peer>>,
+    pub(crate) client: Option<Rc<Peer>>,
     /// Flags so far.
-    pub flags: ResponseFlags,
+    pub(crate) flags: ResponseFlags,
     /// Who chose the status and why.
-    pub details: Option<Cow<'static, str>>,
+    pub(crate) details: Option<Cow<'static, str>>,
     /// Why no connection or stream came about.
-    pub transport_reason: Option<Rc<str>>,
+    pub(crate) transport_reason: Option<Rc<str>>,
     /// The chosen cluster.
-    pub cluster: Option<Arc<Cluster>>,
+    pub(crate) cluster: Option<Arc<Cluster>>,
     /// Its name, known even where the cluster is not.
-    pub cluster_name: Option<Arc<str>>,
+    pub(crate) cluster_name: Option<Arc<str>>,
     /// The endpoint of the last attempt.
-    pub endpoint: Option<Arc<Endpoint>>,
+    pub(crate) endpoint: Option<Arc<Endpoint>>,
     /// The connection of the last attempt.
-    pub upstream: Option<Rc<Info>>,
+    pub(crate) upstream: Option<Rc<Info>>,
     /// Times the request was sent.
-    pub attempts: u32,
+    pub(crate) attempts: u32,
     /// Name of the route.
-    pub route: Option<Arc<str>>,
+    pub(crate) route: Option<Arc<str>>,
     /// Name of the destination where no cluster gives one (`BlackHoleCluster`).
-    pub service_name: Option<&'static str>,
+    pub(crate) service_name: Option<&'static str>,
     /// From sending to the response's head.
-    pub service_time: Option<Duration>,
+    pub(crate) service_time: Option<Duration>,
     /// Body bytes sent to the client.
-    pub bytes_sent: u64,
+    pub(crate) bytes_sent: u64,
     /// Bytes received from the client in a tunnel, after an upgrade.
-    pub tunnelled: u64,
+    pub(crate) tunnelled: u64,
     status: u16,
     grpc_status: Option<u16>,
     response_headers: Option<HeaderMap>,
@@ -74,7 +74,7 @@ pub struct Report {
 
 impl Report {
     /// Begins with a request's arrival.
-    pub fn new(connection: &Rc<Connection>, manager: &Arc<HttpManager>) -> Self {
+    pub(crate) fn new(connection: &Rc<Connection>, manager: &Arc<HttpManager>) -> Self {
         connection.stats.rq_total.inc();
         Self {
             connection: Rc::clone(connection),
@@ -108,18 +108,13 @@ impl Report {
         }
     }
 
-    /// The connection it came by.
-    pub fn connection(&self) -> &Rc<Connection> {
-        &self.connection
-    }
-
     /// Adds flags.
-    pub fn add_flags(&mut self, flags: ResponseFlags) {
+    pub(crate) fn add_flags(&mut self, flags: ResponseFlags) {
         flags.iter().for_each(|flag| self.flags.insert(flag));
     }
 
     /// The head that goes to the client.
-    pub fn responded(&mut self, status: u16, headers: &HeaderMap) {
+    pub(crate) fn responded(&mut self, status: u16, headers: &HeaderMap) {
         self.status = status;
         self.grpc_status = grpc_status(headers);
         self.response_head_bytes = size_of_headers(headers) as u64;
@@ -130,7 +125,7 @@ impl Report {
     }
 
     /// The trailers that go to the client.
-    pub fn trailers(&mut self, trailers: &HeaderMap) {
+    pub(crate) fn trailers(&mut self, trailers: &HeaderMap) {
         self.grpc_status = grpc_status(trailers).or(self.grpc_status);
         if !self.manager.access_logs.is_empty() {
             self.response_trailers = Some(trailers.clone());
@@ -138,12 +133,12 @@ impl Report {
     }
 
     /// The response has ended in good order; otherwise dropping means that the client left.
-    pub fn complete(&mut self) {
+    pub(crate) fn complete(&mut self) {
         self.complete = true;
     }
 
     /// The response was cut off, `flag` says why.
-    pub fn cut(&mut self, flag: ResponseFlag) {
+    pub(crate) fn cut(&mut self, flag: ResponseFlag) {
         self.flags.insert(flag);
         self.complete = true;
     }
@@ -154,7 +149,7 @@ impl Report {
     }
 
     /// The call is gRPC.
-    pub fn is_grpc(&self) -> bool {
+    pub(crate) fn is_grpc(&self) -> bool {
         self.head.as_ref().is_some_and(|head| is_grpc(&head.headers))
     }
 

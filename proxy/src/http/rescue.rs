@@ -16,19 +16,19 @@ use crate::upstream::error::{AcquireError, Broken, ConnectError, report};
 
 /// An answer of ours.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// Status code.
-    pub status: StatusCode,
+    pub(crate) status: StatusCode,
     /// gRPC status that a fault asks for.
-    pub grpc_status: Option<u16>,
+    pub(crate) grpc_status: Option<u16>,
     /// Body text, may be empty.
-    pub body: Cow<'static, str>,
+    pub(crate) body: Cow<'static, str>,
     /// Response flags.
-    pub flags: ResponseFlags,
+    pub(crate) flags: ResponseFlags,
     /// `%RESPONSE_CODE_DETAILS%`.
-    pub details: Cow<'static, str>,
+    pub(crate) details: Cow<'static, str>,
     /// A circuit breaker is open: say so to the caller.
-    pub overloaded: bool,
+    pub(crate) overloaded: bool,
 }
 
 impl Answer {
@@ -45,7 +45,7 @@ impl Answer {
 }
 
 /// What a failure is answered with. `retried`: it was not the first attempt.
-pub fn answer(failure: &Failure, retried: bool) -> Answer {
+pub(crate) fn answer(failure: &Failure, retried: bool) -> Answer {
     use ResponseFlag as Flag;
     match failure {
         Failure::Malformed(Malformed::Host) => {
@@ -170,7 +170,7 @@ fn timed_out(timeout: Timeout) -> Answer {
 }
 
 /// The response of an answer; in gRPC's own form for gRPC callers.
-pub fn response(answer: &Answer, is_grpc: bool) -> Response<ResponseBody> {
+pub(crate) fn response(answer: &Answer, is_grpc: bool) -> Response<ResponseBody> {
     let mut headers = HeaderMap::with_capacity(8);
     if answer.overloaded {
         headers.insert(name::X_ENVOY_OVERLOADED, HeaderValue::from_static("true"));

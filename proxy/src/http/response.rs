@@ -21,7 +21,7 @@ use crate::upstream::Lease;
 
 /// A response body.
 #[derive(Debug)]
-pub struct ResponseBody {
+pub(crate) struct ResponseBody {
     data: Data,
     report: Option<Box<Report>>,
 }
@@ -34,26 +34,26 @@ enum Data {
 
 /// What an upstream's response holds until its body has ended.
 #[derive(Debug)]
-pub struct Held {
+pub(crate) struct Held {
     /// The stream or connection.
-    pub lease: Lease,
+    pub(crate) lease: Lease,
     /// The endpoint's in-flight count.
-    pub picked: Picked,
+    pub(crate) _picked: Picked,
     /// The circuit breaker's request.
-    pub permit: LimitGuard,
+    pub(crate) _permit: LimitGuard,
     /// The cluster's gauge.
-    pub active: GaugeGuard,
+    pub(crate) _active: GaugeGuard,
 }
 
 /// Until when the body must be complete, and how long it may pause.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Deadlines {
+pub(crate) struct Deadlines {
     /// The route's timeout.
-    pub total: Option<Instant>,
+    pub(crate) total: Option<Instant>,
     /// Maximum stream duration.
-    pub stream: Option<Instant>,
+    pub(crate) stream: Option<Instant>,
     /// Longest pause.
-    pub idle: Option<Duration>,
+    pub(crate) idle: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -68,18 +68,18 @@ struct Stream {
 
 impl ResponseBody {
     /// A body of our own.
-    pub fn full(data: Bytes) -> Self {
+    pub(crate) fn full(data: Bytes) -> Self {
         Self { data: Data::Full(data), report: None }
     }
 
     /// An upstream's body.
-    pub fn upstream(incoming: Incoming, held: Held, deadlines: Deadlines) -> Self {
+    pub(crate) fn upstream(incoming: Incoming, held: Held, deadlines: Deadlines) -> Self {
         let stream = Stream { incoming, held: Some(held), deadlines, last: Instant::now(), timer: None };
         Self { data: Data::Upstream(Box::new(stream)), report: None }
     }
 
     /// The report is finished when the body is.
-    pub fn attach(&mut self, report: Box<Report>) {
+    pub(crate) fn attach(&mut self, report: Box<Report>) {
         self.report = Some(report);
         if self.is_end_stream() {
             self.end();

@@ -18,7 +18,7 @@ use crate::tcp::copy::{Observer, both_ways};
 use crate::worker::Worker;
 
 /// Whether the upstream has agreed to the upgrade that `head` asked for.
-pub fn agreed(head: &Head, status: StatusCode) -> bool {
+pub(crate) fn agreed(head: &Head, status: StatusCode) -> bool {
     match head.upgrade.as_deref() {
         None => false,
         Some("connect") => status.is_success(),
@@ -27,7 +27,7 @@ pub fn agreed(head: &Head, status: StatusCode) -> bool {
 }
 
 /// The response's head as the client's own protocol says "agreed".
-pub fn translate(head: &Head, status: &mut StatusCode, headers: &mut HeaderMap) {
+pub(crate) fn translate(head: &Head, status: &mut StatusCode, headers: &mut HeaderMap) {
     let extended = head.version == Version::HTTP_2 && head.method == Method::CONNECT;
     if extended && *status == StatusCode::SWITCHING_PROTOCOLS {
         *status = StatusCode::OK;
@@ -40,7 +40,7 @@ pub fn translate(head: &Head, status: &mut StatusCode, headers: &mut HeaderMap) 
 /// Copies between client and upstream in a task of its own until one side ends.
 ///
 /// `report` is finished at the end of the tunnel, which may be hours away.
-pub fn start(
+pub(crate) fn start(
     worker: &Rc<Worker>,
     client: OnUpgrade,
     response: Response<Incoming>,

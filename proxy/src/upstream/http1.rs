@@ -47,7 +47,7 @@ impl Idle {
 /// when the connection closes.
 pub(super) async fn start(
     worker: &Rc<Worker>,
-    pool: &Rc<Pool>,
+    open: Open,
     cluster: &Cluster,
     connected: Connected,
     permit: Option<LimitGuard>,
@@ -57,7 +57,6 @@ pub(super) async fn start(
     let mut builder = http1::Builder::new();
     builder.preserve_header_case(cluster.http.preserve_case);
     let (sender, connection) = builder.handshake(TokioIo::new(connected.stream)).await?;
-    let open = Open::new(pool);
     let active = stats.cx_active.hold();
     stats.cx_total.inc();
     let stats = Rc::clone(stats);

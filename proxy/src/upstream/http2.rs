@@ -16,7 +16,7 @@ use mesh_route::cluster::LimitGuard;
 
 use super::connect::Connected;
 use super::error::StreamError;
-use super::pool::{Open, Pool};
+use super::pool::Open;
 use super::{Info, SendError};
 use crate::http::body::RequestBody;
 use crate::http::limits::{
@@ -68,7 +68,7 @@ impl Shared {
 /// Speaks HTTP/2 on a new connection.
 pub(super) async fn start(
     worker: &Rc<Worker>,
-    pool: &Rc<Pool>,
+    open: Open,
     cluster: &Cluster,
     connected: Connected,
     permit: Option<LimitGuard>,
@@ -89,7 +89,6 @@ pub(super) async fn start(
         .keep_alive_timeout(options.ping_timeout.unwrap_or(PING_TIMEOUT));
     let (sender, connection) = builder.handshake(TokioIo::new(connected.stream)).await?;
     let peer_limit = Rc::new(Cell::new(connection.current_max_send_streams()));
-    let open = Open::new(pool);
     let active = stats.cx_active.hold();
     stats.cx_total.inc();
     let task_stats = Rc::clone(stats);

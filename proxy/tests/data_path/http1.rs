@@ -15,7 +15,7 @@ use crate::rig::{Rig, canned, get, raw, read_head, run, server};
 use crate::xds::{cluster, manager, outbound_listener, route_to, routes, with};
 
 /// Echoes method, path, chosen headers and body.
-pub async fn echo() -> SocketAddr {
+pub(crate) async fn echo() -> SocketAddr {
     server(|stream| async move {
         let answer = |request: Request<Incoming>| async move {
             let line = format!("{} {}", request.method(), request.uri());
@@ -34,7 +34,7 @@ pub async fn echo() -> SocketAddr {
 }
 
 /// A proxy with one route to `upstream`.
-pub async fn proxy(upstream: SocketAddr) -> (Rig, SocketAddr) {
+pub(crate) async fn proxy(upstream: SocketAddr) -> (Rig, SocketAddr) {
     let rig = Rig::new("client");
     rig.apply(&[
         cluster("a", &[upstream]),
@@ -262,21 +262,13 @@ fn passthrough_is_counted_under_its_own_name() {
     run(async {
         let upstream = echo().await;
         let rig = Rig::new("client");
-        let table = routes(&[
-            json!({"match": {"prefix": "/"}, "route": {"cluster": "PassthroughCluster", "timeout": "0s"}}),
-        ]);
-        rig.apply(&[crate::xds::original_dst("PassthroughCluster"), outbound_listener(manager(table, json!({})))]);
-        // The listener is found by port 80, the connection goes to its original destination.
-        let listener = with(outbound_listener(json!({})), json!({}));
-        drop(listener);
+        let route = json!({"match": {"prefix": "/"}, "route": {"cluster": "PassthroughCluster", "timeout": "0s"}});
         let port = upstream.port();
-        let mut by_port = outbound_listener(manager(
-            routes(&[json!({"match": {"prefix": "/"}, "route": {"cluster": "PassthroughCluster", "timeout": "0s"}})]),
-            json!({}),
-        ));
-        by_port["name"] = json!(format!("0.0.0.0_{port}"));
-        by_port["address"]["socket_address"]["port_value"] = json!(port);
-        rig.apply(&[by_port]);
+        let place = json!({"name": format!("0.0.0.0_{port}"), "address": {"socket_address": {"port_value": port}}});
+        rig.apply(&[
+            crate::xds::original_dst("PassthroughCluster"),
+            with(outbound_listener(manager(routes(&[route]), json!({}))), place),
+        ]);
         let at = rig.outbound(&upstream.to_string()).await;
         assert!(get(at, "/p", "").await.contains("GET /p\n"));
         let labels = ["destination_service_name=\"PassthroughCluster\"", "destination_service=\"a.test\""];

@@ -25,7 +25,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, LocalSet};
 
 /// Runs a test on one thread with time limits, so that a hang is a failure.
-pub fn run<F: Future<Output = ()>>(test: F) {
+pub(crate) fn run<F: Future<Output = ()>>(test: F) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let local = LocalSet::new();
     local.block_on(&runtime, async {
@@ -34,13 +34,13 @@ pub fn run<F: Future<Output = ()>>(test: F) {
 }
 
 /// A certificate authority for tests.
-pub struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     root: String,
 }
 
 impl Authority {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -48,7 +48,7 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), root }
     }
 
-    pub fn certificate(&self, id: &str) -> WorkloadCertificate {
+    pub(crate) fn certificate(&self, id: &str) -> WorkloadCertificate {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
@@ -60,22 +60,22 @@ impl Authority {
 }
 
 /// The id of a service account in `default`.
-pub fn id_of(account: &str) -> String {
+pub(crate) fn id_of(account: &str) -> String {
     format!("spiffe://cluster.local/ns/default/sa/{account}")
 }
 
 /// One proxy.
-pub struct Rig {
-    pub worker: Rc<Worker>,
-    pub families: Families,
-    pub signal: drain::Signal,
+pub(crate) struct Rig {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) families: Families,
+    pub(crate) signal: drain::Signal,
     compiler: RefCell<Compiler>,
     accepting: RefCell<Vec<AbortHandle>>,
 }
 
 impl Rig {
     /// A proxy named after `account`.
-    pub fn new(account: &str) -> Self {
+    pub(crate) fn new(account: &str) -> Self {
         let (signal, watch) = drain::channel();
         let shared = Shared::new(bootstrap(account), watch);
         let families = Families::register(&shared.registry);
@@ -90,7 +90,7 @@ impl Rig {
     }
 
     /// Publishes resources; panics if the engine refuses one.
-    pub fn apply(&self, resources: &[Value]) {
+    pub(crate) fn apply(&self, resources: &[Value]) {
         let mut compiler = self.compiler.borrow_mut();
         let mut by_type: BTreeMap<String, Vec<_>> = BTreeMap::new();
         for resource in resources {
@@ -108,24 +108,24 @@ impl Rig {
     }
 
     /// Removes resources of one type.
-    pub fn remove(&self, type_url: &str, names: &[&str]) {
+    pub(crate) fn remove(&self, type_url: &str, names: &[&str]) {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut compiler = self.compiler.borrow_mut();
         compiler.apply(type_url, &[], &names);
         self.worker.shared.snapshot.publish(compiler.snapshot());
     }
 
-    pub fn certificate(&self, certificate: WorkloadCertificate) {
+    pub(crate) fn certificate(&self, certificate: WorkloadCertificate) {
         self.worker.shared.certs.publish(certificate);
     }
 
     /// An address whose connections are served as captured ones to `destination`.
-    pub async fn outbound(&self, destination: &str) -> SocketAddr {
+    pub(crate) async fn outbound(&self, destination: &str) -> SocketAddr {
         self.capture(destination.parse().unwrap(), true).await
     }
 
     /// The same for connections to the application.
-    pub async fn inbound(&self, destination: SocketAddr) -> SocketAddr {
+    pub(crate) async fn inbound(&self, destination: SocketAddr) -> SocketAddr {
         self.capture(destination, false).await
     }
 
@@ -153,7 +153,7 @@ impl Rig {
     }
 
     /// Waits until `condition` holds.
-    pub async fn until(&self, what: &str, condition: impl Fn() -> bool) {
+    pub(crate) async fn until(&self, what: &str, condition: impl Fn() -> bool) {
         let deadline = Instant::now() + Duration::from_secs(10);
         while !condition() {
             assert!(Instant::now() < deadline, "waiting until {what}");
@@ -162,7 +162,7 @@ impl Rig {
     }
 
     /// Ends the proxy and asserts that nothing is left.
-    pub async fn finish(self) {
+    pub(crate) async fn finish(self) {
         self.accepting.borrow_mut().drain(..).for_each(|task| task.abort());
         self.worker.pools.close();
         let worker = Rc::clone(&self.worker);
@@ -182,17 +182,17 @@ impl Rig {
     }
 
     /// The figures of `outbound|80||NAME.test`.
-    pub fn cluster(&self, name: &str) -> mesh_proxy::metrics::stats::ClusterFigures {
+    pub(crate) fn cluster(&self, name: &str) -> mesh_proxy::metrics::stats::ClusterFigures {
         self.families.stats().cluster(&format!("outbound|80||{name}.test"))
     }
 
     /// Prometheus text.
-    pub fn metrics(&self) -> String {
+    pub(crate) fn metrics(&self) -> String {
         self.worker.shared.registry.render()
     }
 
     /// Lines of a metric that bear all of `labels`.
-    pub fn lines(&self, metric: &str, labels: &[&str]) -> Vec<String> {
+    pub(crate) fn lines(&self, metric: &str, labels: &[&str]) -> Vec<String> {
         let text = self.metrics();
         let of_metric = text.lines().filter(|line| line.starts_with(&format!("{metric}{{")));
         of_metric.filter(|line| labels.iter().all(|l| line.contains(l))).map(str::to_owned).collect()
@@ -243,7 +243,7 @@ fn bootstrap(account: &str) -> Bootstrap {
 }
 
 /// A server that answers each connection with `serve`, for as long as the test lasts.
-pub async fn server<F>(serve: impl Fn(TcpStream) -> F + 'static) -> SocketAddr
+pub(crate) async fn server<F>(serve: impl Fn(TcpStream) -> F + 'static) -> SocketAddr
 where
     F: Future<Output = ()> + 'static,
 {
@@ -259,7 +259,7 @@ where
 }
 
 /// A server that reads one request head per connection and writes `answer`, then closes.
-pub async fn canned(answer: &'static str) -> SocketAddr {
+pub(crate) async fn canned(answer: &'static str) -> SocketAddr {
     server(move |mut stream| async move {
         read_head(&mut stream).await;
         let _ = stream.write_all(answer.as_bytes()).await;
@@ -268,7 +268,7 @@ pub async fn canned(answer: &'static str) -> SocketAddr {
 }
 
 /// Reads up to the empty line; what came.
-pub async fn read_head(stream: &mut TcpStream) -> String {
+pub(crate) async fn read_head(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         match stream.read_u8().await {
@@ -280,7 +280,7 @@ pub async fn read_head(stream: &mut TcpStream) -> String {
 }
 
 /// Sends `request` as it stands and reads until the proxy closes.
-pub async fn raw(at: SocketAddr, request: &str) -> String {
+pub(crate) async fn raw(at: SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(at).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
@@ -289,6 +289,6 @@ pub async fn raw(at: SocketAddr, request: &str) -> String {
 }
 
 /// One GET with `Connection: close`.
-pub async fn get(at: SocketAddr, path: &str, headers: &str) -> String {
+pub(crate) async fn get(at: SocketAddr, path: &str, headers: &str) -> String {
     raw(at, &format!("GET {path} HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n{headers}\r\n")).await
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-pub const HCM: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+pub(crate) const HCM: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 const ROUTER: &str = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
@@ -17,7 +17,7 @@ fn address(address: SocketAddr) -> Value {
 }
 
 /// Deep-merges `extra` into `base`.
-pub fn with(mut base: Value, extra: Value) -> Value {
+pub(crate) fn with(mut base: Value, extra: Value) -> Value {
     fn merge(base: &mut Value, extra: Value) {
         match (base, extra) {
             (Value::Object(base), Value::Object(extra)) => {
@@ -33,7 +33,7 @@ pub fn with(mut base: Value, extra: Value) -> Value {
 }
 
 /// A static HTTP/1.1 cluster named `outbound|80||NAME.test`.
-pub fn cluster(name: &str, endpoints: &[SocketAddr]) -> Value {
+pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Value {
     let full = format!("outbound|80||{name}.test");
     let endpoints: Vec<Value> =
         endpoints.iter().map(|at| json!({"endpoint": {"address": address(*at)}})).collect();
@@ -50,7 +50,7 @@ pub fn cluster(name: &str, endpoints: &[SocketAddr]) -> Value {
 }
 
 /// The same with HTTP/2 by prior knowledge.
-pub fn http2_cluster(name: &str, endpoints: &[SocketAddr]) -> Value {
+pub(crate) fn http2_cluster(name: &str, endpoints: &[SocketAddr]) -> Value {
     with(
         cluster(name, endpoints),
         json!({"typed_extension_protocol_options": {HTTP_OPTIONS: {
@@ -61,7 +61,7 @@ pub fn http2_cluster(name: &str, endpoints: &[SocketAddr]) -> Value {
 }
 
 /// What the client speaks is spoken upstream.
-pub fn downstream_cluster(name: &str, endpoints: &[SocketAddr]) -> Value {
+pub(crate) fn downstream_cluster(name: &str, endpoints: &[SocketAddr]) -> Value {
     with(
         cluster(name, endpoints),
         json!({"typed_extension_protocol_options": {HTTP_OPTIONS: {
@@ -72,7 +72,7 @@ pub fn downstream_cluster(name: &str, endpoints: &[SocketAddr]) -> Value {
 }
 
 /// A cluster that goes to the original destination.
-pub fn original_dst(name: &str) -> Value {
+pub(crate) fn original_dst(name: &str) -> Value {
     json!({
         "@type": typed("envoy.config.cluster.v3.Cluster"),
         "name": name,
@@ -83,17 +83,17 @@ pub fn original_dst(name: &str) -> Value {
 }
 
 /// A route that forwards everything below `/` to `NAME.test`.
-pub fn route_to(name: &str) -> Value {
+pub(crate) fn route_to(name: &str) -> Value {
     json!({"match": {"prefix": "/"}, "route": {"cluster": format!("outbound|80||{name}.test"), "timeout": "0s"}})
 }
 
 /// A route configuration with one virtual host for everything.
-pub fn routes(routes: &[Value]) -> Value {
+pub(crate) fn routes(routes: &[Value]) -> Value {
     json!({"name": "80", "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]})
 }
 
 /// The filter of an HTTP connection manager.
-pub fn manager(routes: Value, extra: Value) -> Value {
+pub(crate) fn manager(routes: Value, extra: Value) -> Value {
     let base = json!({
         "@type": HCM,
         "stat_prefix": "http",
@@ -107,14 +107,14 @@ pub fn manager(routes: Value, extra: Value) -> Value {
 }
 
 /// An HTTP filter before the router.
-pub fn filtered(filters: &[Value]) -> Value {
+pub(crate) fn filtered(filters: &[Value]) -> Value {
     let mut all = filters.to_vec();
     all.push(json!({"name": "envoy.filters.http.router", "typed_config": {"@type": ROUTER}}));
     json!({"http_filters": all})
 }
 
 /// The listener for port 80 of captured outbound traffic.
-pub fn outbound_listener(filter: Value) -> Value {
+pub(crate) fn outbound_listener(filter: Value) -> Value {
     json!({
         "@type": typed("envoy.config.listener.v3.Listener"),
         "name": "0.0.0.0_80",
@@ -125,7 +125,7 @@ pub fn outbound_listener(filter: Value) -> Value {
 }
 
 /// `virtualOutbound`, which passes everything else through.
-pub fn virtual_outbound(cluster: &str) -> Value {
+pub(crate) fn virtual_outbound(cluster: &str) -> Value {
     json!({
         "@type": typed("envoy.config.listener.v3.Listener"),
         "name": "virtualOutbound",
@@ -136,7 +136,7 @@ pub fn virtual_outbound(cluster: &str) -> Value {
 }
 
 /// The filter that copies bytes.
-pub fn tcp_proxy(cluster: &str, extra: Value) -> Value {
+pub(crate) fn tcp_proxy(cluster: &str, extra: Value) -> Value {
     let base = json!({
         "@type": typed("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"),
         "stat_prefix": "tcp",
@@ -146,7 +146,7 @@ pub fn tcp_proxy(cluster: &str, extra: Value) -> Value {
 }
 
 /// Server side of mesh mTLS.
-pub fn mesh_server_tls() -> Value {
+pub(crate) fn mesh_server_tls() -> Value {
     json!({"name": "envoy.transport_sockets.tls", "typed_config": {
         "@type": typed("envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"),
         "require_client_certificate": true,
@@ -155,7 +155,7 @@ pub fn mesh_server_tls() -> Value {
 }
 
 /// Client side of mesh mTLS, expecting one of `ids`.
-pub fn mesh_client_tls(alpn: &str, ids: &[&str]) -> Value {
+pub(crate) fn mesh_client_tls(alpn: &str, ids: &[&str]) -> Value {
     json!({"name": "envoy.transport_sockets.tls", "typed_config": {
         "@type": typed("envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"),
         "sni": "outbound_.80_._.a.test",
@@ -180,7 +180,7 @@ fn common_tls(alpn: &[&str], ids: &[&str]) -> Value {
 }
 
 /// `virtualInbound` for one application port. `plaintext`: PERMISSIVE, else STRICT.
-pub fn virtual_inbound(port: u16, http: Value, plaintext: bool) -> Value {
+pub(crate) fn virtual_inbound(port: u16, http: Value, plaintext: bool) -> Value {
     let tcp = tcp_proxy(&format!("inbound|{port}||"), json!({}));
     let tls = |protocols: &[&str], filter: &Value| {
         json!({
@@ -230,7 +230,7 @@ pub fn virtual_inbound(port: u16, http: Value, plaintext: bool) -> Value {
 }
 
 /// The cluster of an application port.
-pub fn inbound_cluster(port: u16) -> Value {
+pub(crate) fn inbound_cluster(port: u16) -> Value {
     with(
         original_dst(&format!("inbound|{port}||")),
         json!({"typed_extension_protocol_options": {HTTP_OPTIONS: {
@@ -241,7 +241,7 @@ pub fn inbound_cluster(port: u16) -> Value {
 }
 
 /// Routes of an application port.
-pub fn inbound_routes(port: u16) -> Value {
+pub(crate) fn inbound_routes(port: u16) -> Value {
     let name = format!("inbound|{port}||");
     json!({"name": name, "virtual_hosts": [{"name": "inbound|http|80", "domains": ["*"], "routes": [
         {"name": "default", "match": {"prefix": "/"}, "route": {"cluster": name, "timeout": "0s"}}
