@@ -63,7 +63,7 @@ pub struct Cluster {
     /// For [`ClusterKind::OriginalDst`]: connect to this port instead.
     pub(crate) port_override: Option<u16>,
     /// Sockets by endpoint labels, first match.
-    pub(crate) sockets: Vec<(BTreeMap<Box<str>, Box<str>>, UpstreamTransport)>,
+    pub(crate) sockets: Vec<(SocketLabels, UpstreamTransport)>,
     pub(crate) socket: UpstreamTransport,
     pub(crate) targets: Vec<DnsTarget>,
     pub(crate) shared: Arc<Shared>,
@@ -72,6 +72,9 @@ pub struct Cluster {
     /// The last endpoint made for an original destination: inbound it is nearly always the same.
     pub(crate) last_original: ArcSwapOption<Endpoint>,
 }
+
+/// Labels by which an endpoint's socket is chosen.
+pub(crate) type SocketLabels = BTreeMap<Box<str>, Box<str>>;
 
 /// What all versions of a cluster share.
 #[derive(Debug, Default)]

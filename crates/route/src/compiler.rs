@@ -4,7 +4,6 @@
 //! and secrets (SDS) are there, a listener when its routes (RDS) and secrets are; until then
 //! the version before stays. Routes, endpoints and secrets are active at once.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -21,11 +20,13 @@ use crate::snapshot::{Listeners, Snapshot};
 use crate::table::RouteTable;
 use crate::tls::{Secret, TRUST_BUNDLE, WORKLOAD_CERTIFICATE};
 
+mod outcome;
 mod store;
 
 #[cfg(test)]
 mod tests;
 
+pub use outcome::{Applied, Rejected, Stored, Wanted};
 use store::Store;
 
 /// The state of one xDS connection's resources; lives on the control thread.
@@ -37,57 +38,6 @@ pub struct Compiler {
     routes: Store<RouteTable>,
     secrets: Store<Secret>,
     snapshot: Arc<Snapshot>,
-}
-
-/// What a change came to.
-#[derive(Debug)]
-pub struct Applied {
-    /// The snapshot after the change; the same `Arc` as before if only endpoints changed (they
-    /// are swapped inside their clusters).
-    pub snapshot: Arc<Snapshot>,
-    /// Resources refused; their last good version stays in force. Non-empty: NACK with
-    /// [`Applied::error`].
-    pub rejected: Vec<Rejected>,
-}
-
-/// A refused resource.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rejected {
-    /// Resource name.
-    pub name: String,
-    /// Field path and reason.
-    pub reason: Refused,
-}
-
-/// Names per type.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
-    /// EDS names.
-    pub endpoints: BTreeSet<Arc<str>>,
-    /// RDS names.
-    pub routes: BTreeSet<Arc<str>>,
-    /// SDS names, without `default` and `ROOTCA`.
-    pub secrets: BTreeSet<Arc<str>>,
-}
-
-impl Wanted {
-    /// Nothing.
-    pub fn is_empty(&self) -> bool {
-        self.endpoints.is_empty() && self.routes.is_empty() && self.secrets.is_empty()
-    }
-}
-
-/// A resource as it is kept, for `/config_dump`.
-#[derive(Clone, Copy, Debug)]
-pub struct Stored<'a> {
-    /// Resource name.
-    pub name: &'a str,
-    /// Version the server gave.
-    pub version: &'a str,
-    /// The last good resource.
-    pub resource: &'a Any,
-    /// It waits for others (EDS, RDS, SDS) before it becomes active.
-    pub warming: bool,
 }
 
 impl Compiler {
@@ -398,30 +348,4 @@ fn listener_secrets(listener: &Listener) -> impl Iterator<Item = &Arc<str>> {
         .chains()
         .filter_map(|chain| chain.tls.as_ref())
         .flat_map(|tls| tls.common.secret_names())
-}
-
-impl Applied {
-    /// The NACK text, `None` if all was accepted.
-    pub fn error(&self) -> Option<String> {
-        // Enough to find the culprits; a control plane logs it per proxy.
-        const MOST: usize = 10;
-        if self.rejected.is_empty() {
-            return None;
-        }
-        let shown = self.rejected.iter().take(MOST);
-        let mut text = shown
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join("; ");
-        if self.rejected.len() > MOST {
-            text.push_str(&format!("; and {} more", self.rejected.len() - MOST));
-        }
-        Some(text)
-    }
-}
-
-impl std::fmt::Display for Rejected {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.name, self.reason)
-    }
 }

@@ -1,9 +1,9 @@
 //! Endpoints as the control plane sends them, before names are resolved and sockets chosen.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::cluster::SocketLabels;
 use crate::cluster::endpoint::{Health, Locality};
 use crate::cluster::labels::Workload;
 
@@ -34,7 +34,7 @@ pub(crate) struct Spec {
     pub(crate) health: Health,
     pub(crate) workload: Arc<Workload>,
     /// `filter_metadata["envoy.transport_socket_match"]`, text values.
-    pub(crate) socket_labels: BTreeMap<Box<str>, Box<str>>,
+    pub(crate) socket_labels: SocketLabels,
     pub(crate) hash_key: Option<Arc<str>>,
 }
 

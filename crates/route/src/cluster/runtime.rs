@@ -13,7 +13,7 @@ use crate::cluster::endpoint::{Endpoint, Health, Locality, State};
 use crate::cluster::set::{EndpointSet, GroupWeight};
 use crate::cluster::{
     Cluster, ClusterKind, DnsTarget, EndpointSource, Limit, LimitGuard, OutlierPolicy, Overflow,
-    PickError, PickRequest, Picked, Report, Workload,
+    PickError, PickRequest, Picked, Report, SocketLabels, Workload,
 };
 use crate::conditions::derive;
 use crate::tls::UpstreamTransport;
@@ -46,15 +46,15 @@ impl Cluster {
             destination.ip(),
             self.port_override.unwrap_or(destination.port()),
         );
-        if let Some(last) = &*self.last_original.load() {
-            if last.address == address {
-                return Arc::clone(last);
-            }
+        if let Some(last) = &*self.last_original.load()
+            && last.address == address
+        {
+            return Arc::clone(last);
         }
         let endpoint = Arc::new(Endpoint {
             address,
             hostname: None,
-            transport: self.transport(&BTreeMap::new()).clone(),
+            transport: self.transport(&SocketLabels::new()).clone(),
             workload: Arc::new(Workload::default()),
             weight: 1,
             health: Health::Healthy,
@@ -296,8 +296,8 @@ impl Cluster {
     }
 
     /// The first socket whose labels are all among the endpoint's.
-    fn transport(&self, labels: &BTreeMap<Box<str>, Box<str>>) -> &UpstreamTransport {
-        let fits = |wanted: &BTreeMap<Box<str>, Box<str>>| {
+    fn transport(&self, labels: &SocketLabels) -> &UpstreamTransport {
+        let fits = |wanted: &SocketLabels| {
             wanted
                 .iter()
                 .all(|(key, value)| labels.get(key) == Some(value))

@@ -13,19 +13,21 @@ use mesh_xds::envoy::extensions::upstreams::tcp::v3::TcpProtocolOptions;
 use mesh_xds::google::protobuf::Any;
 
 use crate::cluster::assignment::Assignment;
-use crate::cluster::balance::Algorithm;
 use crate::cluster::{
-    BalancePolicy, Bounds, Cluster, ClusterKind, DnsFamily, DnsOptions, EndpointSet,
-    EndpointSource, HttpOptions, HttpProtocol, Keepalive, OutlierPolicy, ServiceLabels, Shared,
+    Cluster, ClusterKind, DnsFamily, DnsOptions, EndpointSet, EndpointSource, HttpOptions,
+    HttpProtocol, Keepalive, ServiceLabels, Shared, SocketLabels,
 };
 use crate::compile::endpoints::{Names, assignment, text_labels};
 use crate::compile::protocol::{self, AutoSni};
 use crate::compile::{
-    Unset, disregard, flag, known, name, nothing_left, number, port, some_duration, some_name,
-    take, tls, type_name, unpack,
+    disregard, known, name, nothing_left, number, some_duration, some_name, take, tls, type_name,
+    unpack,
 };
 use crate::error::{At, Refused};
 use crate::tls::{UpstreamTls, UpstreamTransport};
+
+mod balance;
+mod resilience;
 
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 const TCP_OPTIONS: &str = "envoy.extensions.upstreams.tcp.v3.TcpProtocolOptions";
@@ -50,7 +52,7 @@ pub(crate) fn cluster(
     let eds = take(&mut config.eds_cluster_config);
     let assigned = inline_assignment(take(&mut config.load_assignment), kind)?;
     let (http, tcp_idle_timeout, auto) = protocols(&mut config)?;
-    let balance = balance(&mut config)?;
+    let balance = balance::balance(&mut config)?;
     let (sockets, socket) = sockets(&mut config, auto)?;
     let metadata = take(&mut config.metadata);
     let compiled = Cluster {
@@ -71,9 +73,10 @@ pub(crate) fn cluster(
         close_on_removal: take(&mut config.close_connections_on_host_health_failure)
             || balance.close,
         balance: balance.policy,
-        bounds: bounds(take(&mut config.circuit_breakers)).at(|| "circuit_breakers".to_owned())?,
+        bounds: resilience::bounds(take(&mut config.circuit_breakers))
+            .at(|| "circuit_breakers".to_owned())?,
         outlier: take(&mut config.outlier_detection)
-            .map(outlier)
+            .map(resilience::outlier)
             .transpose()
             .at(|| "outlier_detection".to_owned())?,
         dns: dns(&mut config)?,
@@ -209,143 +212,7 @@ fn older_protocol(config: &mut cluster::Cluster) -> Result<(HttpOptions, AutoSni
     ))
 }
 
-struct Balance {
-    policy: BalancePolicy,
-    port_override: Option<u16>,
-    close: bool,
-}
-
-fn balance(config: &mut cluster::Cluster) -> Result<Balance, Refused> {
-    let mut common = take(&mut config.common_lb_config).unwrap_or_default();
-    // New endpoints take part at once; updates are batched by the control plane.
-    disregard!(common: update_merge_window, ignore_new_hosts_until_first_hc, override_host_status);
-    let hashing = take(&mut common.consistent_hashing_lb_config).unwrap_or_default();
-    if hashing.hash_balance_factor.is_some() {
-        return Err(Refused::unsupported(
-            "common_lb_config.consistent_hashing_lb_config.hash_balance_factor",
-        ));
-    }
-    let by_locality_weight = match take(&mut common.locality_config_specifier) {
-        Some(inner::common_lb_config::LocalityConfigSpecifier::LocalityWeightedLbConfig(_)) => true,
-        Some(inner::common_lb_config::LocalityConfigSpecifier::ZoneAwareLbConfig(_)) => {
-            return Err(Refused::unsupported(
-                "common_lb_config.zone_aware_lb_config",
-            ));
-        }
-        None => false,
-    };
-    let panic_percent = take(&mut common.healthy_panic_threshold).map_or(50.0, |share| share.value);
-    let close = take(&mut common.close_connections_on_host_set_change);
-    nothing_left(&common).at(|| "common_lb_config".to_owned())?;
-    let (algorithm, port_override) = algorithm(config, hashing.use_hostname_for_hashing)?;
-    Ok(Balance {
-        policy: BalancePolicy {
-            algorithm,
-            panic_percent,
-            by_locality_weight,
-        },
-        port_override,
-        close,
-    })
-}
-
-fn algorithm(
-    config: &mut cluster::Cluster,
-    by_hostname: bool,
-) -> Result<(Algorithm, Option<u16>), Refused> {
-    use inner::{LbConfig, LbPolicy};
-    let policy = known(take(&mut config.lb_policy), "lb_policy")?;
-    let settings = take(&mut config.lb_config);
-    Ok(match (policy, settings) {
-        (LbPolicy::RoundRobin, None) => (Algorithm::RoundRobin, None),
-        (LbPolicy::RoundRobin, Some(LbConfig::RoundRobinLbConfig(settings))) => {
-            nothing_left(&settings).at(|| "round_robin_lb_config".to_owned())?;
-            (Algorithm::RoundRobin, None)
-        }
-        (LbPolicy::LeastRequest, None) => (Algorithm::LeastRequest { choices: 2 }, None),
-        (LbPolicy::LeastRequest, Some(LbConfig::LeastRequestLbConfig(mut settings))) => {
-            let choices = number(take(&mut settings.choice_count))
-                .unwrap_or(2)
-                .clamp(1, 64);
-            nothing_left(&settings).at(|| "least_request_lb_config".to_owned())?;
-            (Algorithm::LeastRequest { choices }, None)
-        }
-        (LbPolicy::Random, None) => (Algorithm::Random, None),
-        (LbPolicy::RingHash, None) => {
-            (ring(inner::RingHashLbConfig::default(), by_hostname)?, None)
-        }
-        (LbPolicy::RingHash, Some(LbConfig::RingHashLbConfig(settings))) => {
-            (ring(settings, by_hostname)?, None)
-        }
-        (LbPolicy::Maglev, None) => (maglev(None, by_hostname)?, None),
-        (LbPolicy::Maglev, Some(LbConfig::MaglevLbConfig(settings))) => (
-            maglev(settings.table_size.map(|size| size.value), by_hostname)?,
-            None,
-        ),
-        (LbPolicy::ClusterProvided, None) => (Algorithm::RoundRobin, None),
-        (LbPolicy::ClusterProvided, Some(LbConfig::OriginalDstLbConfig(mut settings))) => {
-            let value = number(take(&mut settings.upstream_port_override));
-            nothing_left(&settings).at(|| "original_dst_lb_config".to_owned())?;
-            let value =
-                value.map(|value| port(value, "original_dst_lb_config.upstream_port_override"));
-            (Algorithm::RoundRobin, value.transpose()?)
-        }
-        (LbPolicy::LoadBalancingPolicyConfig, _) => {
-            return Err(Refused::unsupported("load_balancing_policy"));
-        }
-        (policy, Some(_)) => {
-            return Err(Refused::field(
-                "lb_config",
-                format!("doesn't belong to lb_policy {policy:?}"),
-            ));
-        }
-    })
-}
-
-fn ring(mut settings: inner::RingHashLbConfig, by_hostname: bool) -> Result<Algorithm, Refused> {
-    let size = |value: Option<mesh_xds::google::protobuf::UInt64Value>, default: u32| {
-        value.map_or(default, |value| {
-            u32::try_from(value.value).unwrap_or(u32::MAX).min(8 << 20)
-        })
-    };
-    let min_size = size(take(&mut settings.minimum_ring_size), 1024).max(1);
-    let max_size = size(take(&mut settings.maximum_ring_size), 8 << 20);
-    nothing_left(&settings).at(|| "ring_hash_lb_config".to_owned())?;
-    if min_size > max_size {
-        return Err(Refused::field(
-            "ring_hash_lb_config.minimum_ring_size",
-            "is more than the maximum",
-        ));
-    }
-    Ok(Algorithm::RingHash {
-        min_size,
-        max_size,
-        by_hostname,
-    })
-}
-
-fn maglev(size: Option<u64>, by_hostname: bool) -> Result<Algorithm, Refused> {
-    let size = size.unwrap_or(65_537);
-    let prime = size > 2
-        && (2..)
-            .take_while(|divisor| divisor * divisor <= size)
-            .all(|divisor| size % divisor != 0);
-    let size = u32::try_from(size)
-        .ok()
-        .filter(|size| prime && *size <= 5_000_011);
-    let size = size.ok_or_else(|| {
-        Refused::field(
-            "maglev_lb_config.table_size",
-            "must be a prime up to 5000011",
-        )
-    })?;
-    Ok(Algorithm::Maglev { size, by_hostname })
-}
-
-type Sockets = (
-    Vec<(BTreeMap<Box<str>, Box<str>>, UpstreamTransport)>,
-    UpstreamTransport,
-);
+type Sockets = (Vec<(SocketLabels, UpstreamTransport)>, UpstreamTransport);
 
 fn sockets(config: &mut cluster::Cluster, auto: AutoSni) -> Result<Sockets, Refused> {
     let mut by_labels = Vec::new();
@@ -402,93 +269,6 @@ fn keepalive(
     disregard!(options: set_local_interface_name_on_upstream_connections);
     nothing_left(&options).at(|| "upstream_connection_options".to_owned())?;
     Ok(keepalive)
-}
-
-fn bounds(breakers: Option<cluster::CircuitBreakers>) -> Result<Bounds, Refused> {
-    let mut breakers = breakers.unwrap_or_default();
-    let mut bounds = Bounds::default();
-    for (at, mut one) in take(&mut breakers.thresholds).into_iter().enumerate() {
-        let path = || format!("thresholds[{at}]");
-        // Remaining units are a statistic.
-        disregard!(one: track_remaining);
-        if take(&mut one.priority) != core::RoutingPriority::Default as i32 {
-            return Err(Refused::unsupported(format!("{}.priority", path())));
-        }
-        let or = |value: Option<u32>, default: u32| value.unwrap_or(default);
-        bounds = Bounds {
-            connections: or(number(take(&mut one.max_connections)), bounds.connections),
-            pending: or(number(take(&mut one.max_pending_requests)), bounds.pending),
-            requests: or(number(take(&mut one.max_requests)), bounds.requests),
-            retries: or(number(take(&mut one.max_retries)), bounds.retries),
-        };
-        nothing_left(&one).at(path)?;
-    }
-    nothing_left(&breakers)?;
-    Ok(bounds)
-}
-
-fn outlier(mut config: cluster::OutlierDetection) -> Result<OutlierPolicy, Refused> {
-    // Parameters of the statistical kinds; whether those are enforced is looked at below.
-    disregard!(config: success_rate_minimum_hosts, success_rate_request_volume, success_rate_stdev_factor,
-        failure_percentage_threshold, failure_percentage_minimum_hosts, failure_percentage_request_volume,
-        successful_active_health_check_uneject_host, max_ejection_time_jitter);
-    // Off by value, or by Envoy's minimum of 5 hosts with 100 requests each: istiod always writes 0.
-    let off = |value: &mut Option<mesh_xds::google::protobuf::UInt32Value>| {
-        number(take(value)).is_none_or(|value| value == 0)
-    };
-    let statistical_off = off(&mut config.enforcing_success_rate)
-        && off(&mut config.enforcing_local_origin_success_rate)
-        && off(&mut config.enforcing_failure_percentage)
-        && off(&mut config.enforcing_failure_percentage_local_origin);
-    if !statistical_off {
-        return Err(Refused::field(
-            "enforcing_success_rate",
-            "statistical outlier detection is not supported by this proxy (set it to 0)",
-        ));
-    }
-    let duration =
-        |value, default, field| Ok::<_, Refused>(some_duration(value, field)?.unwrap_or(default));
-    let share = |value, default| number(value).unwrap_or(default).min(100);
-    let length =
-        |value: Option<u32>, default| Some(value.unwrap_or(default)).filter(|length| *length > 0);
-    let base_ejection = duration(
-        take(&mut config.base_ejection_time),
-        Duration::from_secs(30),
-        "base_ejection_time",
-    )?;
-    let compiled = OutlierPolicy {
-        consecutive_5xx: length(number(take(&mut config.consecutive_5xx)), 5),
-        consecutive_gateway: length(number(take(&mut config.consecutive_gateway_failure)), 5),
-        consecutive_local: length(
-            number(take(&mut config.consecutive_local_origin_failure)),
-            5,
-        ),
-        split_local: take(&mut config.split_external_local_origin_errors),
-        enforcing: [
-            share(take(&mut config.enforcing_consecutive_5xx), 100),
-            share(take(&mut config.enforcing_consecutive_gateway_failure), 0),
-            share(
-                take(&mut config.enforcing_consecutive_local_origin_failure),
-                100,
-            ),
-        ],
-        interval: duration(
-            take(&mut config.interval),
-            Duration::from_secs(10),
-            "interval",
-        )?
-        .max(Duration::from_millis(1)),
-        base_ejection,
-        max_ejection: duration(
-            take(&mut config.max_ejection_time),
-            Duration::from_secs(300),
-            "max_ejection_time",
-        )?,
-        max_ejection_percent: share(take(&mut config.max_ejection_percent), 10),
-        always_one: flag(take(&mut config.always_eject_one_host), Unset::False),
-    };
-    nothing_left(&config)?;
-    Ok(compiled)
 }
 
 fn dns(config: &mut cluster::Cluster) -> Result<DnsOptions, Refused> {

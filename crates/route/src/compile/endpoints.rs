@@ -1,13 +1,12 @@
 //! Load assignments.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mesh_xds::envoy::config::core::v3 as core;
 use mesh_xds::envoy::config::endpoint::v3 as endpoint;
 
 use crate::cluster::assignment::{Assignment, Group, Host, Spec};
-use crate::cluster::{Health, Locality, Workload};
+use crate::cluster::{Health, Locality, SocketLabels, Workload};
 use crate::compile::{
     Place, disregard, known, name, nothing_left, number, place, some_name, take, text,
 };
@@ -134,7 +133,7 @@ fn health(status: i32) -> Result<Health, Refused> {
     })
 }
 
-fn labels(metadata: Option<&core::Metadata>, key: &str) -> BTreeMap<Box<str>, Box<str>> {
+fn labels(metadata: Option<&core::Metadata>, key: &str) -> SocketLabels {
     metadata
         .and_then(|metadata| metadata.filter_metadata.get(key))
         .map(text_labels)
@@ -142,9 +141,7 @@ fn labels(metadata: Option<&core::Metadata>, key: &str) -> BTreeMap<Box<str>, Bo
 }
 
 /// The text fields of a `Struct`.
-pub(crate) fn text_labels(
-    fields: &mesh_xds::google::protobuf::Struct,
-) -> BTreeMap<Box<str>, Box<str>> {
+pub(crate) fn text_labels(fields: &mesh_xds::google::protobuf::Struct) -> SocketLabels {
     fields
         .fields
         .keys()

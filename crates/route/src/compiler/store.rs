@@ -77,12 +77,12 @@ impl<T> Store<T> {
         resource: &Any,
         compile: &mut impl FnMut(M, Option<&Arc<T>>) -> Result<(String, T), Refused>,
     ) -> Result<(), Rejected> {
-        if let Some(entry) = self.entries.get_mut(name) {
-            if entry.resource == *resource {
-                version.clone_into(&mut entry.version);
-                self.refused.remove(name);
-                return Ok(());
-            }
+        if let Some(entry) = self.entries.get_mut(name)
+            && entry.resource == *resource
+        {
+            version.clone_into(&mut entry.version);
+            self.refused.remove(name);
+            return Ok(());
         }
         let refuse = |name: &str, reason| Rejected {
             name: name.to_owned(),

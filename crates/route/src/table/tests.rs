@@ -2,11 +2,15 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use mesh_xds::envoy::config::route::v3 as route;
+use mesh_xds::envoy::config::route::v3::header_matcher::HeaderMatchSpecifier as Specifier;
 use mesh_xds::envoy::config::route::v3::route_match::PathSpecifier;
-use proptest::prelude::*;
+use mesh_xds::envoy::r#type::matcher::v3::StringMatcher;
+use mesh_xds::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 
 use crate::table::{RouteDecision, RouteTable};
 use crate::view::RequestView;
+
+mod order;
 
 fn cluster(name: &str) -> route::route::Action {
     route::route::Action::Route(route::RouteAction {
@@ -174,81 +178,52 @@ fn first_route_in_order_wins_with_and_without_index() {
     }
 }
 
+/// A route for requests whose header meets a condition.
+fn when(name: &str, specifier: Specifier, to: &str) -> route::Route {
+    let mut one = route_to(prefix("/"), to);
+    one.r#match.as_mut().unwrap().headers = vec![route::HeaderMatcher {
+        name: name.to_owned(),
+        header_match_specifier: Some(specifier),
+        ..Default::default()
+    }];
+    one
+}
+
+fn inverted(mut one: route::Route, treat_missing_header_as_empty: bool) -> route::Route {
+    let header = &mut one.r#match.as_mut().unwrap().headers[0];
+    header.invert_match = true;
+    header.treat_missing_header_as_empty = treat_missing_header_as_empty;
+    one
+}
+
+fn text(text: &str) -> StringMatcher {
+    StringMatcher {
+        match_pattern: Some(MatchPattern::Exact(text.to_owned())),
+        ..Default::default()
+    }
+}
+
+fn is(want: &str) -> Specifier {
+    Specifier::StringMatch(text(want))
+}
+
 #[test]
 fn headers_and_query_parameters_are_matched() {
-    let matcher = |name: &str, specifier, invert, empty| route::HeaderMatcher {
-        name: name.to_owned(),
-        invert_match: invert,
-        treat_missing_header_as_empty: empty,
-        header_match_specifier: Some(specifier),
-    };
-    let text = |text: &str| {
-        use mesh_xds::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
-        StringMatcher {
-            match_pattern: Some(MatchPattern::Exact(text.to_owned())),
-            ..Default::default()
-        }
-    };
-    use route::header_matcher::HeaderMatchSpecifier as Specifier;
-    let with = |headers: Vec<route::HeaderMatcher>, name: &str| {
-        let mut one = route_to(prefix("/"), name);
-        one.r#match.as_mut().unwrap().headers = headers;
-        one
-    };
+    use route::query_parameter_matcher::QueryParameterMatchSpecifier;
     let mut query = route_to(prefix("/"), "query");
     query.r#match.as_mut().unwrap().query_parameters = vec![route::QueryParameterMatcher {
         name: "v".to_owned(),
-        query_parameter_match_specifier: Some(
-            route::query_parameter_matcher::QueryParameterMatchSpecifier::StringMatch(text("2")),
-        ),
+        query_parameter_match_specifier: Some(QueryParameterMatchSpecifier::StringMatch(text("2"))),
     }];
     let range = mesh_xds::envoy::r#type::v3::Int64Range { start: 10, end: 20 };
     let t = routes(vec![
-        with(
-            vec![matcher(
-                "end-user",
-                Specifier::StringMatch(text("jason")),
-                false,
-                false,
-            )],
-            "jason",
-        ),
-        with(
-            vec![matcher(
-                ":method",
-                Specifier::StringMatch(text("POST")),
-                false,
-                false,
-            )],
-            "post",
-        ),
-        with(
-            vec![matcher("x-n", Specifier::RangeMatch(range), false, false)],
-            "range",
-        ),
-        with(
-            vec![matcher("x-p", Specifier::PresentMatch(true), false, false)],
-            "present",
-        ),
+        when("end-user", is("jason"), "jason"),
+        when(":method", is("POST"), "post"),
+        when("x-n", Specifier::RangeMatch(range), "range"),
+        when("x-p", Specifier::PresentMatch(true), "present"),
         query,
-        with(
-            vec![matcher(
-                "x-v",
-                Specifier::StringMatch(text("1")),
-                true,
-                false,
-            )],
-            "other-than-1",
-        ),
-        with(
-            vec![matcher(
-                "x-w",
-                Specifier::StringMatch(text("1")),
-                true,
-                true,
-            )],
-            "not-1-or-missing",
-        ),
+        inverted(when("x-v", is("1"), "other-than-1"), false),
+        inverted(when("x-w", is("1"), "not-1-or-missing"), true),
     ]);
     for (request, headers, want) in [
         ("GET http://h/", &[("end-user", "jason")][..], "jason"),
@@ -261,11 +236,8 @@ fn headers_and_query_parameters_are_matched() {
         ("GET http://h/", &[("x-w", "1")], "-"),
         ("GET http://h/", &[], "not-1-or-missing"),
     ] {
-        assert_eq!(
-            ask_with(&t, request, headers),
-            want,
-            "{request} {headers:?}"
-        );
+        let got = ask_with(&t, request, headers);
+        assert_eq!(got, want, "{request} {headers:?}");
     }
 }
 
@@ -352,85 +324,4 @@ fn explanation_names_what_did_not_match() {
         "{lines:?}"
     );
     assert_eq!(lines.last().unwrap(), "forward to cluster \"rest\"");
-}
-
-/// Envoy's documented search order, done by looking at every domain.
-fn naive_host(domains: &[String], asked: &str) -> Option<usize> {
-    let asked = asked.to_ascii_lowercase();
-    let longest = |fits: &dyn Fn(&str) -> bool| {
-        let fitting = domains
-            .iter()
-            .enumerate()
-            .filter(|(_, domain)| fits(domain));
-        fitting
-            .max_by_key(|(_, domain)| domain.len())
-            .map(|(at, _)| at)
-    };
-    let wild = |domain: &str, fixed: Option<&str>, holds: &dyn Fn(&str) -> bool| {
-        domain != "*" && fixed.is_some_and(|fixed| asked.len() > fixed.len() && holds(fixed))
-    };
-    domains
-        .iter()
-        .position(|domain| *domain == asked)
-        .or_else(|| longest(&|d| wild(d, d.strip_prefix('*'), &|f| asked.ends_with(f))))
-        .or_else(|| longest(&|d| wild(d, d.strip_suffix('*'), &|f| asked.starts_with(f))))
-        .or_else(|| domains.iter().position(|domain| domain == "*"))
-}
-
-fn domain() -> impl Strategy<Value = String> {
-    prop_oneof![
-        "[ab]{1,2}(\\.[ab]{1,2}){0,2}",
-        "\\*\\.?[ab]{1,2}(\\.[ab]){0,2}",
-        "[ab]{1,2}\\.?\\*",
-        Just("*".to_owned()),
-    ]
-}
-
-fn specifier() -> impl Strategy<Value = PathSpecifier> {
-    let path = "/([ab]{0,2}/){0,2}[ab]{0,2}";
-    prop_oneof![
-        path.prop_map(PathSpecifier::Path),
-        path.prop_map(PathSpecifier::Prefix),
-        "/[ab]{1,2}(/[ab]{1,2}){0,1}".prop_map(PathSpecifier::PathSeparatedPrefix),
-        "/[ab]{0,2}".prop_map(|path| regex(&format!("{path}[ab/]*"))),
-    ]
-}
-
-fn naive_path(specifier: &PathSpecifier, path: &str) -> bool {
-    match specifier {
-        PathSpecifier::Path(want) => path == want,
-        PathSpecifier::Prefix(want) => path.starts_with(want),
-        PathSpecifier::PathSeparatedPrefix(want) => path
-            .strip_prefix(want.as_str())
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
-        PathSpecifier::SafeRegex(want) => regex::Regex::new(&format!("^({})$", want.regex))
-            .unwrap()
-            .is_match(path),
-        _ => false,
-    }
-}
-
-proptest! {
-    #[test]
-    fn host_order_is_as_documented(
-        domains in prop::collection::btree_set(domain(), 1..12),
-        asked in "[abAB]{1,2}(\\.[ab]{1,2}){0,3}",
-    ) {
-        let domains: Vec<String> = domains.into_iter().collect();
-        let hosts: Vec<(&str, &str)> = domains.iter().map(|d| (d.as_str(), d.as_str())).collect();
-        let want = naive_host(&domains, &asked).map_or("-", |at| &domains[at]);
-        prop_assert_eq!(ask(&table(&hosts), &format!("GET http://{asked}/")), want);
-    }
-
-    #[test]
-    fn route_order_is_first_match(
-        specifiers in prop::collection::vec(specifier(), 1..40),
-        path in "/([ab]{0,2}/){0,2}[ab]{0,3}",
-    ) {
-        let list = specifiers.iter().enumerate().map(|(at, one)| route_to(one.clone(), &at.to_string()));
-        let t = routes(list.collect());
-        let want = specifiers.iter().position(|one| naive_path(one, &path));
-        let want = want.map_or("-".to_owned(), |at| at.to_string());
-        prop_assert_eq!(ask(&t, &format!("GET http://h{path}")), want);
-    }
 }
