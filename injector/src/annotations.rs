@@ -195,3 +195,18 @@ fn is_quantity(text: &str) -> bool {
     };
     number.parse::<f64>().is_ok() && (SUFFIXES.contains(&suffix) || exponent())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::is_quantity;
+
+    #[test]
+    fn quantities_are_those_of_kubernetes() {
+        for text in ["1", "0.5", "100m", "128Mi", "2G", "1e3", "1E-2", "5Ei"] {
+            assert!(is_quantity(text), "{text}");
+        }
+        for text in ["", "m", "lots", "1 Gi", "1mi", "-1", "1..2", "1e", "1\n"] {
+            assert!(!is_quantity(text), "{text}");
+        }
+    }
+}

@@ -69,3 +69,41 @@ fn merge(base: &mut Value, overlay: &Value) {
         _ => *base = overlay.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::container;
+
+    #[test]
+    fn lists_merge_by_their_key_and_objects_field_by_field() {
+        let mut base = json!({
+            "image": "ours",
+            "args": ["proxy"],
+            "env": [{"name": "A", "valueFrom": {"fieldRef": {}}}, {"name": "B", "value": "b"}],
+            "ports": [{"containerPort": 1, "name": "one"}],
+            "resources": {"limits": {"cpu": "1"}},
+        });
+        let overlay = json!({
+            "image": "auto",
+            "args": ["other"],
+            "env": [{"name": "A", "value": "a"}, {"name": "C", "value": "c"}],
+            "ports": [{"containerPort": 1, "protocol": "TCP"}, {"containerPort": 2}],
+            "resources": {"limits": {"memory": "2"}, "requests": null},
+            "tty": true,
+        });
+        container(&mut base, &overlay);
+        assert_eq!(
+            base,
+            json!({
+                "image": "ours",
+                "args": ["other"],
+                "env": [{"name": "A", "value": "a"}, {"name": "B", "value": "b"}, {"name": "C", "value": "c"}],
+                "ports": [{"containerPort": 1, "name": "one", "protocol": "TCP"}, {"containerPort": 2}],
+                "resources": {"limits": {"cpu": "1", "memory": "2"}},
+                "tty": true,
+            })
+        );
+    }
+}

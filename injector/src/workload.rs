@@ -79,3 +79,50 @@ fn without_time(job: &str) -> Option<&str> {
     let is_time = (8..=10).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
     (is_time && !name.is_empty()).then_some(name)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn owner(kind: &str, name: &str) -> String {
+        let pod = json!({"metadata": {
+            "name": "pod-1",
+            "labels": {"pod-template-hash": "5d8"},
+            "ownerReferences": [{"kind": kind, "name": name, "apiVersion": "apps/v1", "controller": true}],
+        }});
+        Workload::of(&pod).owner("shop").unwrap()
+    }
+
+    #[test]
+    fn the_owner_is_what_people_wrote() {
+        let prefix = "kubernetes://apis/apps/v1/namespaces/shop";
+        assert_eq!(
+            owner("ReplicaSet", "web-5d8"),
+            format!("{prefix}/deployments/web")
+        );
+        assert_eq!(
+            owner("ReplicaSet", "web"),
+            format!("{prefix}/replicasets/web")
+        );
+        assert_eq!(
+            owner("StatefulSet", "db"),
+            format!("{prefix}/statefulsets/db")
+        );
+        assert_eq!(owner("Job", "load"), format!("{prefix}/jobs/load"));
+        assert_eq!(
+            owner("Job", "load-28934412"),
+            "kubernetes://apis/batch/v1/namespaces/shop/cronjobs/load"
+        );
+    }
+
+    #[test]
+    fn a_pod_without_an_owner_is_its_own() {
+        let named = Workload::of(&json!({"metadata": {"name": "a", "generateName": "b-"}}));
+        assert_eq!(named.name, "a");
+        let generated = Workload::of(&json!({"metadata": {"generateName": "b-"}}));
+        assert_eq!(generated.name, "b");
+        assert_eq!(Workload::of(&json!({})).owner("shop"), None);
+    }
+}

@@ -26,88 +26,89 @@ const NAMESPACE_OUT: &str =
 const OTHER: &str = "the label istio.io/rev asks for revision canary, and this is default";
 const NOT_DEFAULT: &str = "istio-injection=enabled is for the default revision, and this is canary (label the namespace istio.io/rev=canary instead)";
 
+/// Labels of the namespace, labels of the pod, settings of the injector, outcome.
+const DECISIONS: &[(&str, &str, &str, &str)] = &[
+    ("", "", "", NOT_SELECTED),
+    ("", "sidecar.istio.io/inject: 'true'", "", INJECTED),
+    ("", "sidecar.istio.io/inject: 'false'", "", POD_OUT),
+    ("", "sidecar.istio.io/inject: 'yes'", "", NOT_SELECTED),
+    ("", "istio.io/rev: default", "", INJECTED),
+    ("", "istio.io/rev: canary", "", OTHER),
+    ("", "istio.io/rev: canary", "revision: canary", INJECTED),
+    (
+        "",
+        "sidecar.istio.io/inject: 'true', istio.io/rev: canary",
+        "",
+        OTHER,
+    ),
+    (
+        "",
+        "sidecar.istio.io/inject: 'true'",
+        "revision: canary",
+        NOT_DEFAULT,
+    ),
+    ("istio-injection: enabled", "", "", INJECTED),
+    (
+        "istio-injection: enabled",
+        "sidecar.istio.io/inject: 'true'",
+        "",
+        INJECTED,
+    ),
+    (
+        "istio-injection: enabled",
+        "sidecar.istio.io/inject: 'false'",
+        "",
+        POD_OUT,
+    ),
+    (
+        "istio-injection: enabled",
+        "",
+        "revision: canary",
+        NOT_DEFAULT,
+    ),
+    (
+        "istio-injection: enabled, istio.io/rev: canary",
+        "",
+        "",
+        INJECTED,
+    ),
+    ("istio-injection: disabled", "", "", NAMESPACE_OUT),
+    (
+        "istio-injection: disabled",
+        "sidecar.istio.io/inject: 'true'",
+        "",
+        NAMESPACE_OUT,
+    ),
+    (
+        "istio-injection: disabled",
+        "",
+        "injectByDefault: true",
+        NAMESPACE_OUT,
+    ),
+    ("istio.io/rev: default", "", "", INJECTED),
+    ("istio.io/rev: canary", "", "", OTHER),
+    (
+        "istio.io/rev: canary",
+        "sidecar.istio.io/inject: 'false'",
+        "revision: canary",
+        POD_OUT,
+    ),
+    ("", "", "injectByDefault: true", INJECTED),
+    (
+        "",
+        "sidecar.istio.io/inject: 'false'",
+        "injectByDefault: true",
+        POD_OUT,
+    ),
+];
+
 #[test]
 fn labels_decide_as_in_istio() {
-    let table: [(&str, &str, &str, &str); 22] = [
-        // namespace labels, pod labels, settings, outcome
-        ("", "", "", NOT_SELECTED),
-        ("", "sidecar.istio.io/inject: 'true'", "", INJECTED),
-        ("", "sidecar.istio.io/inject: 'false'", "", POD_OUT),
-        ("", "sidecar.istio.io/inject: 'yes'", "", NOT_SELECTED),
-        ("", "istio.io/rev: default", "", INJECTED),
-        ("", "istio.io/rev: canary", "", OTHER),
-        ("", "istio.io/rev: canary", "revision: canary", INJECTED),
-        (
-            "",
-            "sidecar.istio.io/inject: 'true', istio.io/rev: canary",
-            "",
-            OTHER,
-        ),
-        (
-            "",
-            "sidecar.istio.io/inject: 'true'",
-            "revision: canary",
-            NOT_DEFAULT,
-        ),
-        ("istio-injection: enabled", "", "", INJECTED),
-        (
-            "istio-injection: enabled",
-            "sidecar.istio.io/inject: 'true'",
-            "",
-            INJECTED,
-        ),
-        (
-            "istio-injection: enabled",
-            "sidecar.istio.io/inject: 'false'",
-            "",
-            POD_OUT,
-        ),
-        (
-            "istio-injection: enabled",
-            "",
-            "revision: canary",
-            NOT_DEFAULT,
-        ),
-        (
-            "istio-injection: enabled, istio.io/rev: canary",
-            "",
-            "",
-            INJECTED,
-        ),
-        ("istio-injection: disabled", "", "", NAMESPACE_OUT),
-        (
-            "istio-injection: disabled",
-            "sidecar.istio.io/inject: 'true'",
-            "",
-            NAMESPACE_OUT,
-        ),
-        (
-            "istio-injection: disabled",
-            "",
-            "injectByDefault: true",
-            NAMESPACE_OUT,
-        ),
-        ("istio.io/rev: default", "", "", INJECTED),
-        ("istio.io/rev: canary", "", "", OTHER),
-        (
-            "istio.io/rev: canary",
-            "sidecar.istio.io/inject: 'false'",
-            "revision: canary",
-            POD_OUT,
-        ),
-        ("", "", "injectByDefault: true", INJECTED),
-        (
-            "",
-            "sidecar.istio.io/inject: 'false'",
-            "injectByDefault: true",
-            POD_OUT,
-        ),
-    ];
-    for (namespace, pod, settings, expected) in table {
+    for (namespace, pod, settings, expected) in DECISIONS {
         let head =
             format!("namespace: {{name: shop, labels: {{{namespace}}}}}\nsettings: {{{settings}}}");
         let pod = format!("metadata: {{name: p, labels: {{{pod}}}}}\n{SPEC}");
-        assert_eq!(outcome(&head, &pod), expected, "{head} {pod}");
+        assert_eq!(outcome(&head, &pod), *expected, "{head} {pod}");
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! `UPDATE_GOLDEN=1 cargo test -p mesh-injector` writes the outputs anew; review the difference.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 #[path = "support/case.rs"]
 mod support;
 

@@ -1,4 +1,5 @@
 //! A pod with the context it is injected in, as YAML: two documents, the case and the pod.
+#![allow(clippy::unwrap_used, reason = "test support: a bad case file is a bug")]
 
 use mesh_config::MeshConfig;
 use mesh_injector::{Context, Namespace, Settings};
