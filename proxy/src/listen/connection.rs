@@ -160,7 +160,7 @@ impl Connection {
             Direction::Inbound => Some(INBOUND_SILENCE),
             Direction::Gateway => None,
         };
-        let configured = Some(inspection.timeout).filter(|timeout| !timeout.is_zero());
+        let configured = inspection.timeout.filter(|timeout| !timeout.is_zero());
         let timeout = match configured {
             Some(timeout) if timeout < LISTENER_FILTERS_DEFAULT => Some(timeout),
             _ => ours.or(configured),
