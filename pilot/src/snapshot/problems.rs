@@ -1,5 +1,7 @@
 //! References that lead nowhere and rules that contradict each other.
 
+mod unsupported;
+
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -19,8 +21,7 @@ pub(super) fn find(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
     same_host(snapshot, problems);
     merged_gateways(snapshot, problems);
     unused_rules(snapshot, problems);
-    secrets(snapshot, problems);
-    sidecars(snapshot, problems);
+    unsupported::find(snapshot, problems);
 }
 
 fn problem(
@@ -198,62 +199,6 @@ fn unused_rules(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
                 format!("{host} is not a service of the mesh: the rule applies to nothing"),
                 "check the name, write it fully qualified if it is in another namespace, or add a ServiceEntry",
             ));
-        }
-    }
-}
-
-/// Credentials of Gateways that are missing or cannot be used. Gateways read secrets of their own
-/// namespace, which is that of their pods.
-fn secrets(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
-    use mesh_config::tls::{ServerCredential, ServerTls, TerminationMode};
-    for gateway in &snapshot.rules.gateways {
-        for (index, server) in gateway.spec.servers.iter().enumerate() {
-            let Some(ServerTls::Terminate(tls)) = &server.tls else {
-                continue;
-            };
-            let (TerminationMode::Simple(credential) | TerminationMode::Mutual { credential, .. }) =
-                &tls.mode
-            else {
-                continue;
-            };
-            let ServerCredential::Secrets(names) = credential else {
-                continue;
-            };
-            for name in names {
-                let mut known = snapshot.secrets.iter().filter(|((_, own), _)| own == name);
-                match known.next() {
-                    Some((_, secret)) => {
-                        problems.extend(crate::translate::secret_problem(secret));
-                    }
-                    None => problems.push(problem(
-                        "Gateway",
-                        &gateway.meta,
-                        format!("spec.servers[{index}].tls.credentialName"),
-                        format!(
-                            "secret {name} does not exist: TLS for the server's hosts is refused"
-                        ),
-                        "create the TLS secret in the namespace of the gateway's pods",
-                    )),
-                }
-            }
-        }
-    }
-}
-
-/// What a Sidecar asks for and the mesh does not do.
-fn sidecars(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
-    use mesh_config::sidecar::EgressBind;
-    for sidecar in &snapshot.rules.sidecars {
-        for (index, egress) in sidecar.spec.egress.iter().enumerate() {
-            if let Some(EgressBind::Unix(path)) = &egress.bind {
-                problems.push(problem(
-                    "Sidecar",
-                    &sidecar.meta,
-                    format!("spec.egress[{index}].bind"),
-                    format!("no listener is made for the Unix socket {path}"),
-                    "bind an IP address, or leave bind out",
-                ));
-            }
         }
     }
 }

@@ -1,8 +1,158 @@
 use super::*;
+use crate::ingest::decode_all;
+use crate::translate::{Names, Proxy, ProxyKind, affected, resources};
+use mesh_xds::type_url::{CLUSTER, ENDPOINT};
+
+const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: default}\n\
+    spec: {clusterIP: 10.96.1.1, ports: [{name: http, port: 80}]}\n---\n";
+
+fn slice(addresses: &str) -> String {
+    format!(
+        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
+         metadata: {{name: a-1, namespace: default, labels: {{kubernetes.io/service-name: a}}}}\n\
+         addressType: IPv4\nports: [{{name: http, port: 8080}}]\n\
+         endpoints: [{{addresses: [{addresses}]}}]\n---\n"
+    )
+}
+
+fn pod(name: &str, ip: &str, labels: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: default, labels: {{{labels}}}}}\n\
+         spec: {{serviceAccountName: {name}, containers: [{{name: c}}]}}\n\
+         status: {{podIP: {ip}, phase: Running}}\n---\n"
+    )
+}
+
+fn snapshot(text: &str) -> Snapshot {
+    let manifests = decode_all(text, "test");
+    assert!(manifests.problems.is_empty(), "{:#?}", manifests.problems);
+    Snapshot::build(manifests.items.into_iter().map(|(_, item)| item).collect())
+}
+
+fn proxy(ip: &str) -> Proxy {
+    Proxy {
+        id: "x".to_owned(),
+        kind: ProxyKind::Sidecar,
+        ip: ip.parse().unwrap(),
+        pod: "p".to_owned(),
+        namespace: "default".to_owned(),
+        dns_domain: "default.svc.cluster.local".to_owned(),
+        labels: crate::model::Labels::new(),
+        service_account: "default".to_owned(),
+        workload: "p".to_owned(),
+        locality: crate::model::Locality::default(),
+        metadata: std::collections::BTreeMap::new(),
+    }
+}
 
 #[test]
 fn nothing_changed_means_nothing_to_push() {
-    let before = Snapshot::build(Inputs::default());
-    let after = Snapshot::build(Inputs::default());
+    let before = snapshot(SERVICE);
+    let after = snapshot(SERVICE);
     assert!(after.change_since(&before).is_empty());
+}
+
+#[test]
+fn a_new_endpoint_of_unknown_identity_is_an_endpoint_push_only() {
+    let before = snapshot(&format!("{SERVICE}{}", slice("10.244.0.5")));
+    let after = snapshot(&format!("{SERVICE}{}", slice("10.244.0.5, 10.244.0.6")));
+    let change = after.change_since(&before);
+    let types = affected(&change, &proxy("10.244.0.9"));
+    assert!(types.endpoints);
+    assert!(!(types.clusters || types.listeners || types.routes || types.secrets));
+    assert!(change.touches_endpoints_of("outbound|80||a.default.svc.cluster.local"));
+    assert!(!change.touches_endpoints_of("outbound|80||b.default.svc.cluster.local"));
+}
+
+#[test]
+fn a_new_server_identity_changes_the_clusters_that_name_it() {
+    let one = format!(
+        "{SERVICE}{}{}",
+        slice("10.244.0.5"),
+        pod("x", "10.244.0.5", "")
+    );
+    let two = format!(
+        "{SERVICE}{}{}{}",
+        slice("10.244.0.5, 10.244.0.6"),
+        pod("x", "10.244.0.5", ""),
+        pod("y", "10.244.0.6", "")
+    );
+    let (before, after) = (snapshot(&one), snapshot(&two));
+    let change = after.change_since(&before);
+    let types = affected(&change, &proxy("10.244.0.9"));
+    assert!(types.clusters && types.endpoints && !types.routes);
+}
+
+#[test]
+fn relabelled_pods_get_everything_anew_and_others_their_endpoints() {
+    let base = format!("{SERVICE}{}", slice("10.244.0.5"));
+    let before = snapshot(&format!("{base}{}", pod("x", "10.244.0.5", "version: v1")));
+    let after = snapshot(&format!("{base}{}", pod("x", "10.244.0.5", "version: v2")));
+    let change = after.change_since(&before);
+    assert_eq!(
+        affected(&change, &proxy("10.244.0.5")),
+        crate::translate::Types::ALL
+    );
+    let other = affected(&change, &proxy("10.244.0.9"));
+    assert!(other.endpoints && !other.listeners);
+}
+
+#[test]
+fn external_names_are_refused_with_a_remedy() {
+    let snapshot = snapshot(
+        "apiVersion: v1\nkind: Service\nmetadata: {name: e, namespace: default}\n\
+         spec: {type: ExternalName, externalName: example.com}\n",
+    );
+    let problem = &snapshot.problems()[0];
+    assert!(problem.message.contains("ServiceEntry"), "{problem}");
+}
+
+#[test]
+fn the_older_of_two_rules_for_a_host_wins_and_the_younger_is_reported() {
+    let rule = |name: &str, created: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\n\
+             metadata: {{name: {name}, namespace: default, creationTimestamp: {created:?}}}\n\
+             spec: {{hosts: [a], http: [{{route: [{{destination: {{host: a}}}}]}}]}}\n---\n"
+        )
+    };
+    let text = format!(
+        "{SERVICE}{}{}",
+        rule("young", "2026-02-01T00:00:00Z"),
+        rule("old", "2026-01-01T00:00:00Z")
+    );
+    let problems = snapshot(&text).problems().to_vec();
+    assert_eq!(problems.len(), 1, "{problems:#?}");
+    assert_eq!(problems[0].name, "young");
+    assert!(problems[0].message.contains("default/old"));
+}
+
+#[test]
+fn private_services_are_seen_in_their_own_namespace_only() {
+    let text = "apiVersion: v1\nkind: Service\n\
+        metadata: {name: a, namespace: prod, annotations: {networking.istio.io/exportTo: '.'}}\n\
+        spec: {clusterIP: 10.96.1.1, ports: [{name: http, port: 80}]}\n";
+    let snapshot = snapshot(text);
+    let names = |namespace: &str| -> Vec<String> {
+        let proxy = Proxy {
+            namespace: namespace.to_owned(),
+            ..proxy("10.244.0.9")
+        };
+        let clusters = resources(&snapshot, &proxy, CLUSTER, &Names::All);
+        clusters.into_iter().map(|cluster| cluster.name).collect()
+    };
+    let name = "outbound|80||a.prod.svc.cluster.local".to_owned();
+    assert!(names("prod").contains(&name));
+    assert!(!names("default").contains(&name));
+}
+
+#[test]
+fn equal_proxies_get_the_very_same_bytes() {
+    let snapshot = snapshot(&format!("{SERVICE}{}", slice("10.244.0.5")));
+    for type_url in [CLUSTER, ENDPOINT] {
+        let one = resources(&snapshot, &proxy("10.244.0.8"), type_url, &Names::All);
+        let two = resources(&snapshot, &proxy("10.244.0.9"), type_url, &Names::All);
+        assert!(!one.is_empty());
+        assert_eq!(one, two);
+    }
 }

@@ -135,6 +135,13 @@ impl Proxy {
             .get("CLUSTER_ID")
             .map_or("Kubernetes", String::as_str)
     }
+
+    /// The proxy's version by its metadata (`ISTIO_VERSION`); empty if it doesn't tell.
+    pub fn version(&self) -> &str {
+        self.metadata
+            .get("ISTIO_VERSION")
+            .map_or("", String::as_str)
+    }
 }
 
 fn string(metadata: &Struct, key: &str) -> Option<String> {

@@ -49,7 +49,7 @@ pub(super) fn build(cx: &Context<'_>) -> Vec<cluster::Cluster> {
                 IngressEndpoint::Unix(path) => Application::Address(pipe(path)),
             };
             let port = listener.port.number.get();
-            let pool = listener.connection_pool.as_ref();
+            let pool = listener.connection_pool.as_ref().or(sidecar_pool(cx));
             one(cx, port, listener.port.protocol, application, &[], pool)
         })
         .collect()
@@ -75,11 +75,17 @@ fn of_services(cx: &Context<'_>) -> Vec<cluster::Cluster> {
             }
             let rule = cx.destination_rule(&first.service).map(|rule| &**rule);
             let settings = super::default_policy(rule, None, first.port.number);
-            let pool = settings.connection_pool.as_ref();
+            let pool = sidecar_pool(cx).or(settings.connection_pool.as_ref());
             let application = default_application(cx, port);
             one(cx, port, first.port.protocol, application, &services, pool)
         })
         .collect()
+}
+
+/// The limits that the Sidecar sets for all inbound ports; they win over DestinationRules.
+fn sidecar_pool<'b>(cx: &'b Context<'_>) -> Option<&'b ConnectionPool> {
+    let sidecar = cx.scope.sidecar.as_ref()?;
+    sidecar.spec.inbound_connection_pool.as_ref()
 }
 
 fn default_application(cx: &Context<'_>, port: u16) -> Application {
@@ -114,11 +120,6 @@ fn one(
     let mut builder = Builder::new(name.clone(), kind);
     builder.set_protocol(protocol, true);
     builder.set_services(services.iter().copied());
-    let sidecar = cx.scope.sidecar.as_ref();
-    let pool = sidecar
-        .and_then(|sidecar| sidecar.spec.inbound_connection_pool.as_ref())
-        .filter(|_| services.is_empty())
-        .or(pool);
     policy::connection_pool(&mut builder, pool, cx.mesh());
     let cluster = &mut builder.cluster;
     match application {

@@ -10,7 +10,7 @@ use mesh_xds::envoy::extensions::filters::http::router::v3::Router;
 use crate::translate::{access_log, authz, context::Context, names, wire::*};
 use hcm::http_connection_manager::{
     CodecType, ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier,
-    SetCurrentClientCertDetails, UpgradeConfig,
+    SetCurrentClientCertDetails, Tracing, UpgradeConfig,
 };
 
 /// Whose requests a connection manager takes.
@@ -74,6 +74,12 @@ fn manager(
         proxy_100_continue: true,
         ..hcm::HttpConnectionManager::default()
     };
+    out.tracing = mesh.enable_tracing.then(|| Tracing {
+        random_sampling: Some(types::Percent {
+            value: mesh.default_config.tracing.sampling.as_f64(),
+        }),
+        ..Tracing::default()
+    });
     normalize_paths(&mut out, mesh.path_normalization);
     match side {
         Side::Outbound => {
