@@ -63,6 +63,7 @@ impl Connection {
             identity: self.identity.as_ref().map(ToString::to_string),
             connected_since: self.connected.to_string(),
             version: progress.version.clone(),
+            proxy_version: self.proxy.version().to_owned(),
             clusters: of(type_url::CLUSTER),
             endpoints: of(type_url::ENDPOINT),
             listeners: of(type_url::LISTENER),
@@ -201,6 +202,8 @@ pub struct ProxyStatus {
     pub connected_since: String,
     /// The configuration version that it was last served from.
     pub version: String,
+    /// The proxy's own version; empty if it doesn't tell.
+    pub proxy_version: String,
     /// Clusters.
     pub clusters: TypeSync,
     /// Endpoints.

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use super::node::Node;
 use super::{
-    ADMIN_PORT, AppMetrics, Bootstrap, ControlAddress, METRICS_PORT, READINESS_PORT, Role, SECURE_PORT,
-    STATUS_PORT, duration, prober,
+    ADMIN_PORT, AppMetrics, Bootstrap, ControlAddress, METRICS_PORT, READINESS_PORT, Role,
+    SECURE_PORT, STATUS_PORT, duration, prober,
 };
 
 /// Why the process cannot start.
@@ -372,11 +372,17 @@ fn node(
         ("SERVICE_ACCOUNT", json!(service_account)),
         ("WORKLOAD_NAME", json!(workload)),
         ("CLUSTER_ID", json!(cluster_id)),
+        ("ISTIO_VERSION", json!(env!("CARGO_PKG_VERSION"))),
         ("INSTANCE_IPS", json!(ip.to_string())),
         ("LABELS", json!(labels)),
         ("ANNOTATIONS", json!(annotations)),
     ] {
         metadata.insert(key.to_owned(), value);
+    }
+    // Pilot reads its part of the proxy's settings from here, as Istio's does.
+    let config_text = variables.get("PROXY_CONFIG");
+    if let Some(config) = config_text.and_then(|text| serde_json::from_str(&text).ok()) {
+        metadata.insert("PROXY_CONFIG".to_owned(), config);
     }
     if let Some(host) = variables.get("HOST_IP") {
         metadata.insert("HOST_IP".to_owned(), json!(host));
