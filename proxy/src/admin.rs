@@ -26,17 +26,41 @@ pub struct Admin {
 const PATHS: &[(&str, &str, &str)] = &[
     ("/", "GET", "this help"),
     ("/certs", "GET", "workload certificate and roots"),
-    ("/clusters", "GET", "clusters with their endpoints (?format=json)"),
-    ("/config_dump", "GET", "configuration as it came and is in force (?include_eds, ?resource=LIST)"),
-    ("/drain_listeners", "POST", "tell connections to go, keep serving"),
+    (
+        "/clusters",
+        "GET",
+        "clusters with their endpoints (?format=json)",
+    ),
+    (
+        "/config_dump",
+        "GET",
+        "configuration as it came and is in force (?include_eds, ?resource=LIST)",
+    ),
+    (
+        "/drain_listeners",
+        "POST",
+        "tell connections to go, keep serving",
+    ),
     ("/healthz", "GET", "200 while the process runs"),
     ("/listeners", "GET", "listeners (?format=json)"),
-    ("/logging", "POST", "show the log filter, or set it (?level=info, ?mesh_proxy=debug)"),
+    (
+        "/logging",
+        "POST",
+        "show the log filter, or set it (?level=info, ?mesh_proxy=debug)",
+    ),
     ("/quitquitquit", "POST", "drain and end"),
     ("/ready", "GET", "200 if ready, else 503 with the reason"),
     ("/server_info", "GET", "version, state, node"),
-    ("/stats", "GET", "metrics (?filter=REGEX, ?format=prometheus)"),
-    ("/stats/prometheus", "GET", "metrics in Prometheus text format"),
+    (
+        "/stats",
+        "GET",
+        "metrics (?filter=REGEX, ?format=prometheus)",
+    ),
+    (
+        "/stats/prometheus",
+        "GET",
+        "metrics in Prometheus text format",
+    ),
 ];
 
 impl Admin {
@@ -46,13 +70,23 @@ impl Admin {
     }
 
     fn answer(&self, method: &Method, path: &str, query: &Query) -> Answer {
-        let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
+        let path = if path.len() > 1 {
+            path.trim_end_matches('/')
+        } else {
+            path
+        };
         let Some((_, wanted, _)) = PATHS.iter().find(|(known, ..)| *known == path) else {
-            return text(StatusCode::NOT_FOUND, "no such path, see / for those there are\n");
+            return text(
+                StatusCode::NOT_FOUND,
+                "no such path, see / for those there are\n",
+            );
         };
         let changes = *wanted == "POST";
         if changes != (method == Method::POST) && method != Method::HEAD {
-            return text(StatusCode::METHOD_NOT_ALLOWED, format!("{path} takes {wanted}\n"));
+            return text(
+                StatusCode::METHOD_NOT_ALLOWED,
+                format!("{path} takes {wanted}\n"),
+            );
         }
         let control = &*self.control;
         match path {
@@ -79,7 +113,9 @@ impl Admin {
     }
 
     fn drain(&self) -> Answer {
-        self.control.drain.advance(mesh_telemetry::drain::Phase::Draining);
+        self.control
+            .drain
+            .advance(mesh_telemetry::drain::Phase::Draining);
         text(StatusCode::OK, "OK\n")
     }
 }
@@ -93,5 +129,9 @@ impl Handler for Admin {
 
 /// All metrics, as text.
 pub(crate) fn prometheus(control: &Control) -> Answer {
-    server::typed(StatusCode::OK, CONTENT_TYPE, control.shared.registry.render())
+    server::typed(
+        StatusCode::OK,
+        CONTENT_TYPE,
+        control.shared.registry.render(),
+    )
 }

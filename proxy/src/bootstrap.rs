@@ -78,8 +78,16 @@ pub enum Transport {
 impl ControlAddress {
     /// An address; the port decides the transport.
     pub fn new(host: &str, port: u16) -> Self {
-        let transport = if port == PLAINTEXT_PORT { Transport::Plaintext } else { Transport::Tls };
-        Self { host: host.to_owned(), port, transport }
+        let transport = if port == PLAINTEXT_PORT {
+            Transport::Plaintext
+        } else {
+            Transport::Tls
+        };
+        Self {
+            host: host.to_owned(),
+            port,
+            transport,
+        }
     }
 
     /// Whether TLS is spoken.

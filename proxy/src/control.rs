@@ -64,7 +64,12 @@ pub struct Received {
 
 impl Control {
     /// The control side of a process. `families`: those of its workers.
-    pub fn new(shared: Arc<Shared>, families: Families, drain: Arc<Signal>, log: LogHandle) -> Rc<Self> {
+    pub fn new(
+        shared: Arc<Shared>,
+        families: Families,
+        drain: Arc<Signal>,
+        log: LogHandle,
+    ) -> Rc<Self> {
         Rc::new(Self {
             shared,
             compiler: RefCell::new(Compiler::new()),
@@ -106,18 +111,36 @@ impl Control {
 
     fn missing(&self) -> Option<String> {
         if self.shared.certs.current().is_none() {
-            return Some(format!("no workload certificate from {} yet", self.shared.bootstrap.authority));
+            return Some(format!(
+                "no workload certificate from {} yet",
+                self.shared.bootstrap.authority
+            ));
         }
         if !self.received.clusters.get() || !self.received.listeners.get() {
-            return Some(format!("no configuration from {} yet", self.shared.bootstrap.discovery));
+            return Some(format!(
+                "no configuration from {} yet",
+                self.shared.bootstrap.discovery
+            ));
         }
-        let Wanted { endpoints, routes, secrets } = self.compiler.borrow().missing();
-        let kinds = [("endpoints of", endpoints), ("routes", routes), ("secrets", secrets)];
+        let Wanted {
+            endpoints,
+            routes,
+            secrets,
+        } = self.compiler.borrow().missing();
+        let kinds = [
+            ("endpoints of", endpoints),
+            ("routes", routes),
+            ("secrets", secrets),
+        ];
         let waiting: Vec<String> = kinds
             .into_iter()
             .filter_map(|(kind, names)| {
                 let first = names.first()?;
-                let more = if names.len() > 1 { format!(" and {} more", names.len() - 1) } else { String::new() };
+                let more = if names.len() > 1 {
+                    format!(" and {} more", names.len() - 1)
+                } else {
+                    String::new()
+                };
                 Some(format!("{kind} {first}{more}"))
             })
             .collect();

@@ -13,7 +13,7 @@ use mesh_proxy::capture;
 use mesh_proxy::certs::renew;
 use mesh_proxy::control::{self, Control, ads, dns, shutdown};
 use mesh_proxy::state::Shared;
-use mesh_proxy::status::{Metrics, Readiness, Status};
+use mesh_proxy::status::{Metrics, Readiness, Status, wait};
 use mesh_proxy::worker::Workers;
 use mesh_telemetry::drain;
 use mesh_telemetry::log::{self, Format, LogHandle};
@@ -54,6 +54,8 @@ enum Command {
     },
     /// Redirect a pod's traffic to the proxy (the init container's job).
     Capture(capture::Args),
+    /// Wait until the proxy of this pod is ready.
+    Wait(wait::Args),
     /// Print the version.
     Version,
 }
@@ -68,21 +70,42 @@ enum Kind {
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
-        Command::Proxy { kind, log_level, log_as_json } => {
+        Command::Proxy {
+            kind,
+            log_level,
+            log_as_json,
+        } => {
             let role = match kind {
                 Kind::Sidecar => Role::Sidecar,
                 Kind::Router => Role::Router,
             };
             let bootstrap = bootstrap::from_environment(role)?;
-            let format = if log_as_json { Format::Json } else { Format::Text };
-            let log = log::init(format, log_level.as_deref().unwrap_or(&bootstrap.log_filter))?;
+            let format = if log_as_json {
+                Format::Json
+            } else {
+                Format::Text
+            };
+            let log = log::init(
+                format,
+                log_level.as_deref().unwrap_or(&bootstrap.log_filter),
+            )?;
             run(bootstrap, log)
         }
         Command::Capture(arguments) => {
             log::init(Format::Text, "info")?;
             capture::run(&arguments).context("capture traffic")
         }
-        Command::Version => Ok(writeln!(std::io::stdout(), "meshproxy {}", env!("CARGO_PKG_VERSION"))?),
+        Command::Wait(arguments) => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            Ok(runtime.block_on(wait::run(&arguments))?)
+        }
+        Command::Version => Ok(writeln!(
+            std::io::stdout(),
+            "meshproxy {}",
+            env!("CARGO_PKG_VERSION")
+        )?),
     }
 }
 
@@ -134,7 +157,12 @@ async fn control_side(bootstrap: Bootstrap, log: LogHandle) -> anyhow::Result<()
     let signal = Arc::new(signal);
     let shared = Shared::new(bootstrap, watch);
     let workers = Workers::start(&shared).context("start the worker threads")?;
-    let control = Control::new(Arc::clone(&shared), workers.families().clone(), Arc::clone(&signal), log);
+    let control = Control::new(
+        Arc::clone(&shared),
+        workers.families().clone(),
+        Arc::clone(&signal),
+        log,
+    );
 
     spawn_local(serve(ports.admin, Admin::new(control.clone())));
     spawn_local(serve(ports.status, Status::new(control.clone())));

@@ -3,6 +3,7 @@
 
 mod merge;
 mod probe;
+pub mod wait;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -89,16 +90,27 @@ impl Status {
         Rc::new(Self { control, prober })
     }
 
-    async fn app_health(&self, request: &Request<Incoming>) -> Answer {
+    /// A probe (`/app-health/`) or lifecycle hook (`/app-lifecycle/`) that was redirected here.
+    async fn application(&self, request: &Request<Incoming>) -> Answer {
         let path = request.uri().path();
         let Some(prober) = self.control.shared.bootstrap.probers.get(path) else {
-            return text(StatusCode::NOT_FOUND, format!("no probe is known by {path}\n"));
+            return text(
+                StatusCode::NOT_FOUND,
+                format!("no probe is known by {path}\n"),
+            );
         };
         match self.prober.probe(prober, request.headers()).await {
             Ok(status) => text(status, ""),
             Err(error) => {
-                tracing::debug!(path, error = crate::state::chain(&error), "probe of the application failed");
-                text(StatusCode::INTERNAL_SERVER_ERROR, format!("{}\n", crate::state::chain(&error)))
+                tracing::debug!(
+                    path,
+                    error = crate::state::chain(&error),
+                    "probe of the application failed"
+                );
+                text(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    format!("{}\n", crate::state::chain(&error)),
+                )
             }
         }
     }
@@ -118,8 +130,14 @@ impl Handler for Status {
             (_, "/healthz/ready") => readiness(&self.control.shared),
             (_, "/stats/prometheus" | "/metrics") => self.merged_metrics(&request).await,
             (&Method::POST, "/quitquitquit") => self.quit(&request),
-            (_, "/quitquitquit") => text(StatusCode::METHOD_NOT_ALLOWED, "/quitquitquit takes POST\n"),
-            (_, path) if path.starts_with("/app-health/") => self.app_health(&request).await,
+            (_, "/quitquitquit") => {
+                text(StatusCode::METHOD_NOT_ALLOWED, "/quitquitquit takes POST\n")
+            }
+            (_, path)
+                if path.starts_with("/app-health/") || path.starts_with("/app-lifecycle/") =>
+            {
+                self.application(&request).await
+            }
             _ => text(StatusCode::NOT_FOUND, "not found\n"),
         }
     }

@@ -96,10 +96,29 @@ pub fn init(format: Format, filter: &str) -> Result<LogHandle, LogError> {
 }
 
 fn parse(filter: &str) -> Result<EnvFilter, LogError> {
-    EnvFilter::try_new(filter).map_err(|error| LogError::Filter {
+    let ours: Vec<String> = filter.split(',').map(level_in_our_words).collect();
+    EnvFilter::try_new(ours.join(",")).map_err(|error| LogError::Filter {
         filter: filter.to_owned(),
         reason: error.to_string(),
     })
+}
+
+/// Envoy's `warning` and `critical` in our words: as they are, they would be taken for the
+/// names of modules that log everything.
+fn level_in_our_words(directive: &str) -> String {
+    let (target, level) = match directive.rsplit_once('=') {
+        Some((target, level)) => (Some(target), level),
+        None => (None, directive),
+    };
+    let level = match level.trim() {
+        "warning" => "warn",
+        "critical" => "error",
+        other => other,
+    };
+    match target {
+        Some(target) => format!("{target}={level}"),
+        None => level.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -117,6 +136,8 @@ mod tests {
             Err(LogError::Filter { .. })
         ));
         assert_eq!(handle.current(), "mesh_proxy=debug");
+        handle.set("warning,mesh_proxy=critical").unwrap();
+        assert!(handle.current().contains("warn") && handle.current().contains("mesh_proxy=error"));
         assert!(matches!(
             init(Format::Json, "info"),
             Err(LogError::State { .. })

@@ -20,7 +20,12 @@ pub(super) fn as_json(control: &Control) -> Value {
     let statuses: Vec<Value> = sorted(control)
         .iter()
         .map(|cluster| {
-            let hosts: Vec<Value> = cluster.endpoints().all().iter().map(|endpoint| host(endpoint)).collect();
+            let hosts: Vec<Value> = cluster
+                .endpoints()
+                .all()
+                .iter()
+                .map(|endpoint| host(endpoint))
+                .collect();
             json!({
                 "name": *cluster.name,
                 "observability_name": *cluster.name,
@@ -72,14 +77,21 @@ pub(super) fn as_text(control: &Control) -> String {
     for cluster in sorted(control) {
         let name = &cluster.name;
         // Writing to a String cannot fail.
-        let _ = writeln!(page, "{name}::observability_name::{name}\n{name}::added_via_api::true");
+        let _ = writeln!(
+            page,
+            "{name}::observability_name::{name}\n{name}::added_via_api::true"
+        );
         for (figure, value) in control.families.stats().cluster(name).named() {
             let _ = writeln!(page, "{name}::{figure}::{value}");
         }
         for endpoint in cluster.endpoints().all() {
             let prefix = format!("{name}::{}", endpoint.address);
             let stats = endpoint.stats();
-            let flags = if stats.ejected { "/failed_outlier_check" } else { "healthy" };
+            let flags = if stats.ejected {
+                "/failed_outlier_check"
+            } else {
+                "healthy"
+            };
             let _ = writeln!(
                 page,
                 "{prefix}::rq_active::{}\n{prefix}::rq_error::{}\n{prefix}::rq_total::{}\n\

@@ -61,7 +61,10 @@ const SECTIONS: [Section; 5] = [
 pub(super) fn answer(control: &Control, query: &Query) -> Answer {
     for (name, _) in query.iter() {
         if !["include_eds", "resource", "format"].contains(&name) {
-            return text(StatusCode::BAD_REQUEST, format!("parameter {name} is not supported\n"));
+            return text(
+                StatusCode::BAD_REQUEST,
+                format!("parameter {name} is not supported\n"),
+            );
         }
     }
     if let Some(list) = query.get("resource") {
@@ -69,13 +72,21 @@ pub(super) fn answer(control: &Control, query: &Query) -> Answer {
     }
     let mut configs = vec![bootstrap(control)];
     let eds = query.has("include_eds");
-    configs.extend(SECTIONS.iter().filter(|section| eds || section.field != "endpoint_config").map(|section| dump(control, section)));
+    configs.extend(
+        SECTIONS
+            .iter()
+            .filter(|section| eds || section.field != "endpoint_config")
+            .map(|section| dump(control, section)),
+    );
     answer_json(&json!({"configs": configs}))
 }
 
 /// `?resource=dynamic_listeners`: the items of one list.
 fn one_list(control: &Control, list: &str) -> Answer {
-    let Some(section) = SECTIONS.iter().find(|section| section.active == list || section.warming == list) else {
+    let Some(section) = SECTIONS
+        .iter()
+        .find(|section| section.active == list || section.warming == list)
+    else {
         return text(StatusCode::NOT_FOUND, format!("there is no list {list}\n"));
     };
     let dumped = dump(control, section);
@@ -99,7 +110,13 @@ fn bootstrap(control: &Control) -> Value {
 fn dump(control: &Control, section: &Section) -> Value {
     let compiler = control.compiler.borrow();
     let mut lists: Map<String, Value> = Map::new();
-    lists.insert("@type".to_owned(), json!(format!("type.googleapis.com/envoy.admin.v3.{}", section.kind)));
+    lists.insert(
+        "@type".to_owned(),
+        json!(format!(
+            "type.googleapis.com/envoy.admin.v3.{}",
+            section.kind
+        )),
+    );
     lists.insert(section.active.to_owned(), json!([]));
     let mut push = |list: &str, item: Value| {
         if let Value::Array(items) = lists.entry(list).or_insert_with(|| json!([])) {
@@ -109,8 +126,21 @@ fn dump(control: &Control, section: &Section) -> Value {
     for stored in compiler.resources(section.type_url) {
         let resource = mesh_xds::json::to_json(stored.resource)
             .unwrap_or_else(|error| json!({"name": stored.name, "unprintable": chain(&error)}));
-        let item = item(section, stored.name, stored.version, redact(section, resource), stored.warming);
-        push(if stored.warming { section.warming } else { section.active }, item);
+        let item = item(
+            section,
+            stored.name,
+            stored.version,
+            redact(section, resource),
+            stored.warming,
+        );
+        push(
+            if stored.warming {
+                section.warming
+            } else {
+                section.active
+            },
+            item,
+        );
     }
     for refused in compiler.refusals(section.type_url) {
         push(
@@ -119,7 +149,9 @@ fn dump(control: &Control, section: &Section) -> Value {
         );
     }
     if section.field == "secret" {
-        own_secrets(control).into_iter().for_each(|item| push(section.active, item));
+        own_secrets(control)
+            .into_iter()
+            .for_each(|item| push(section.active, item));
     }
     Value::Object(lists)
 }
@@ -127,7 +159,11 @@ fn dump(control: &Control, section: &Section) -> Value {
 fn item(section: &Section, name: &str, version: &str, resource: Value, warming: bool) -> Value {
     match section.field {
         "listener" => {
-            let state = if warming { "warming_state" } else { "active_state" };
+            let state = if warming {
+                "warming_state"
+            } else {
+                "active_state"
+            };
             json!({"name": name, state: {"version_info": version, "listener": resource}})
         }
         "secret" => json!({"name": name, "version_info": version, "secret": resource}),
@@ -162,10 +198,15 @@ fn redact(section: &Section, mut resource: Value) -> Value {
 
 /// The workload certificate and its roots, which come by CSR but read like SDS secrets.
 fn own_secrets(control: &Control) -> Vec<Value> {
-    let Some(current) = control.shared.certs.current() else { return Vec::new() };
+    let Some(current) = control.shared.certs.current() else {
+        return Vec::new();
+    };
     let certificate = &current.certificate;
     let pem = |list: &[rustls_pki_types::CertificateDer<'_>]| {
-        let text: String = list.iter().map(|der| mesh_identity::certificate::to_pem(der)).collect();
+        let text: String = list
+            .iter()
+            .map(|der| mesh_identity::certificate::to_pem(der))
+            .collect();
         json!({"inline_bytes": STANDARD.encode(text)})
     };
     let roots = certificate.bundle().roots(&certificate.id().trust_domain());

@@ -14,9 +14,14 @@ use crate::control::Control;
 
 /// What there is, for people with a browser.
 pub(super) fn help(paths: &[(&str, &str, &str)]) -> Answer {
-    let mut page = String::from("<!doctype html><title>meshproxy</title><h1>meshproxy</h1><table>\n");
+    let mut page =
+        String::from("<!doctype html><title>meshproxy</title><h1>meshproxy</h1><table>\n");
     for (path, method, meaning) in paths {
-        let link = if *method == "GET" { format!("<a href=\"{path}\">{path}</a>") } else { (*path).to_owned() };
+        let link = if *method == "GET" {
+            format!("<a href=\"{path}\">{path}</a>")
+        } else {
+            (*path).to_owned()
+        };
         // Writing to a String cannot fail.
         let _ = writeln!(page, "<tr><td>{method}<td>{link}<td>{meaning}");
     }
@@ -38,7 +43,10 @@ pub(super) fn state(control: &Control) -> &'static str {
 pub(super) fn ready(control: &Control) -> Answer {
     match crate::status::not_ready(&control.shared) {
         None => text(StatusCode::OK, "LIVE\n"),
-        Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{}: {reason}\n", state(control))),
+        Some(reason) => text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("{}: {reason}\n", state(control)),
+        ),
     }
 }
 
@@ -66,20 +74,27 @@ pub(super) fn certs(control: &Control) -> Value {
     if let Some(current) = control.shared.certs.current() {
         let certificate = &current.certificate;
         let domain = certificate.id().trust_domain();
-        let describe_all = |name: &str, list: &[rustls_pki_types::CertificateDer<'_>]| -> Vec<Value> {
-            list.iter().filter_map(|der| describe(name, der)).collect()
-        };
+        let describe_all =
+            |name: &str, list: &[rustls_pki_types::CertificateDer<'_>]| -> Vec<Value> {
+                list.iter().filter_map(|der| describe(name, der)).collect()
+            };
         certificates.push(json!({
             "ca_cert": describe_all("ROOTCA", certificate.bundle().roots(&domain)),
             "cert_chain": describe_all("default", certificate.chain()),
         }));
     }
     for (name, secret) in control.shared.snapshot.load().secrets() {
-        let mesh_route::Secret::Certificate { chain: mesh_route::tls::Material::Pem(pem), .. } = &**secret else {
+        let mesh_route::Secret::Certificate {
+            chain: mesh_route::tls::Material::Pem(pem),
+            ..
+        } = &**secret
+        else {
             continue;
         };
-        let chain: Vec<Value> =
-            web::certificates_of(pem).iter().filter_map(|certificate| describe(name, certificate)).collect();
+        let chain: Vec<Value> = web::certificates_of(pem)
+            .iter()
+            .filter_map(|certificate| describe(name, certificate))
+            .collect();
         certificates.push(json!({"ca_cert": [], "cert_chain": chain}));
     }
     json!({"certificates": certificates})
@@ -96,7 +111,10 @@ fn describe(path: &str, der: &[u8]) -> Option<Value> {
             dns => json!({"dns": dns}),
         })
         .collect();
-    let left = info.not_after.duration_since(SystemTime::now()).unwrap_or_default();
+    let left = info
+        .not_after
+        .duration_since(SystemTime::now())
+        .unwrap_or_default();
     Some(json!({
         "path": path,
         "serial_number": info.serial,
@@ -127,16 +145,20 @@ pub(super) fn listeners_json(control: &Control) -> Value {
 }
 
 pub(super) fn listeners_text(control: &Control) -> String {
-    addresses(control).into_iter().fold(String::new(), |mut page, (name, address)| {
-        let _ = writeln!(page, "{name}::{address}");
-        page
-    })
+    addresses(control)
+        .into_iter()
+        .fold(String::new(), |mut page, (name, address)| {
+            let _ = writeln!(page, "{name}::{address}");
+            page
+        })
 }
 
 fn addresses(control: &Control) -> Vec<(String, std::net::SocketAddr)> {
     let snapshot = control.shared.snapshot.load();
-    let mut list: Vec<_> =
-        snapshot.listeners().map(|listener| (listener.name.to_string(), listener.address)).collect();
+    let mut list: Vec<_> = snapshot
+        .listeners()
+        .map(|listener| (listener.name.to_string(), listener.address))
+        .collect();
     list.sort();
     list
 }
@@ -160,19 +182,29 @@ pub(super) fn logging(control: &Control, query: &Query) -> Answer {
         }
         tracing::info!(filter = control.log.current(), "log filter changed");
     }
-    text(StatusCode::OK, format!("active loggers:\n  {}\n", control.log.current()))
+    text(
+        StatusCode::OK,
+        format!("active loggers:\n  {}\n", control.log.current()),
+    )
 }
 
 /// Metrics as `name{labels}: value`, one per line.
 pub(super) fn stats(control: &Control, query: &Query) -> Answer {
     let filter = match query.get("filter").map(regex::Regex::new).transpose() {
         Ok(filter) => filter,
-        Err(error) => return text(StatusCode::BAD_REQUEST, format!("filter is no regular expression: {error}\n")),
+        Err(error) => {
+            return text(
+                StatusCode::BAD_REQUEST,
+                format!("filter is no regular expression: {error}\n"),
+            );
+        }
     };
     let rendered = control.shared.registry.render();
     let mut page = String::with_capacity(rendered.len());
     for line in rendered.lines().filter(|line| !line.starts_with('#')) {
-        let Some((series, value)) = line.rsplit_once(' ') else { continue };
+        let Some((series, value)) = line.rsplit_once(' ') else {
+            continue;
+        };
         if filter.as_ref().is_none_or(|filter| filter.is_match(series)) {
             let _ = writeln!(page, "{series}: {value}");
         }

@@ -53,15 +53,26 @@ pub struct PeerAddress(pub SocketAddr);
 ///
 /// # Errors
 /// [`ListenError`] that names address and purpose.
-pub async fn listen(address: SocketAddr, purpose: &'static str) -> Result<TcpListener, ListenError> {
-    TcpListener::bind(address).await.map_err(|source| ListenError { address, purpose, source })
+pub async fn listen(
+    address: SocketAddr,
+    purpose: &'static str,
+) -> Result<TcpListener, ListenError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| ListenError {
+            address,
+            purpose,
+            source,
+        })
 }
 
 /// Serves a port until the task is dropped. Runs in a `LocalSet`.
 pub async fn serve<H: Handler>(listener: TcpListener, handler: Rc<H>) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
+            return;
+        };
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -106,7 +117,9 @@ pub fn json(value: &serde_json::Value) -> Answer {
 pub fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
     let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer
 }
 
@@ -118,12 +131,19 @@ impl Query {
     /// Reads the query of `uri`.
     pub fn of(uri: &Uri) -> Self {
         let text = uri.query().unwrap_or_default();
-        Self(url::form_urlencoded::parse(text.as_bytes()).into_owned().collect())
+        Self(
+            url::form_urlencoded::parse(text.as_bytes())
+                .into_owned()
+                .collect(),
+        )
     }
 
     /// The first value of a parameter.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.0
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// Whether a parameter is present, with any value.
@@ -138,7 +158,9 @@ impl Query {
 
     /// All parameters.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 }
 

@@ -16,6 +16,8 @@ use crate::state::{Shared, chain};
 
 /// First and longest pause between attempts.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+/// Longest pause before the first certificate.
+const FIRST_CERTIFICATE: Duration = Duration::from_secs(2);
 /// Longest sleep at once: timers stand still while a machine is suspended, the wall clock does not.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
@@ -28,8 +30,11 @@ pub async fn run(shared: Arc<Shared>, published: Rc<Notify>) {
             Ok(certificate) => {
                 accepted.inc();
                 backoff.reset();
-                let renew_at =
-                    refresh_at(certificate.not_before(), certificate.not_after(), rand::random::<f64>());
+                let renew_at = refresh_at(
+                    certificate.not_before(),
+                    certificate.not_after(),
+                    rand::random::<f64>(),
+                );
                 tracing::info!(
                     id = %certificate.id(),
                     serial = certificate.serial(),
@@ -56,12 +61,19 @@ pub async fn run(shared: Arc<Shared>, published: Rc<Notify>) {
     }
 }
 
-/// The next pause; a short-lived certificate leaves no time for long ones.
+/// The next pause; a short-lived certificate leaves no time for long ones, and without any the
+/// whole pod waits.
 fn pause(shared: &Shared, backoff: &mut Backoff) -> Duration {
     let life = |certificate: &WorkloadCertificate| {
-        certificate.not_after().duration_since(certificate.not_before()).unwrap_or(RETRY.1)
+        certificate
+            .not_after()
+            .duration_since(certificate.not_before())
+            .unwrap_or(RETRY.1)
     };
-    let longest = shared.certs.current().map_or(RETRY.1, |current| life(&current.certificate) / 10);
+    let longest = shared
+        .certs
+        .current()
+        .map_or(FIRST_CERTIFICATE, |current| life(&current.certificate) / 10);
     backoff.next_pause().min(longest)
 }
 
@@ -85,9 +97,20 @@ fn metrics(shared: &Arc<Shared>) -> (Counter, Counter) {
         const NAME: &str = "meshproxy_certificate_expiry_timestamp_seconds";
         let current = weak.upgrade().and_then(|shared| shared.certs.current());
         if let Some(current) = current {
-            let expiry = current.certificate.not_after().duration_since(SystemTime::UNIX_EPOCH);
-            encoder.family(NAME, "Unix time at which the workload certificate expires.", Kind::Gauge);
-            encoder.sample(NAME, &[], expiry.map_or(0.0, |since| since.as_secs_f64().floor()));
+            let expiry = current
+                .certificate
+                .not_after()
+                .duration_since(SystemTime::UNIX_EPOCH);
+            encoder.family(
+                NAME,
+                "Unix time at which the workload certificate expires.",
+                Kind::Gauge,
+            );
+            encoder.sample(
+                NAME,
+                &[],
+                expiry.map_or(0.0, |since| since.as_secs_f64().floor()),
+            );
         }
     });
     (requests.with(&["accepted"]), requests.with(&["failed"]))

@@ -59,7 +59,10 @@ pub enum RequestError {
 
 impl From<Status> for RequestError {
     fn from(status: Status) -> Self {
-        Self::Refused { code: status.code(), message: status.message().to_owned() }
+        Self::Refused {
+            code: status.code(),
+            message: status.message().to_owned(),
+        }
     }
 }
 

@@ -23,8 +23,11 @@ use super::backoff::Backoff;
 use super::channel::{self, ChannelError, MAX_MESSAGE_BYTES};
 use crate::state::chain;
 
-/// First and longest pause between connections.
-const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// First and longest pause between connections. The longest is short, since a refused
+/// connection costs next to nothing and a control plane that returns should be seen within 2 s.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+/// A stream that lasted so long was a good one: the pauses start over.
+const GOOD_STREAM: Duration = Duration::from_secs(5);
 /// A configuration that waits so long for its endpoints, routes or secrets goes in without
 /// them. Source: Envoy's `initial_fetch_timeout`.
 const WARMING_TIMEOUT: Duration = Duration::from_secs(15);
@@ -46,7 +49,10 @@ enum StreamError {
 
 impl From<Status> for StreamError {
     fn from(status: Status) -> Self {
-        Self::Refused { code: status.code(), message: status.message().to_owned() }
+        Self::Refused {
+            code: status.code(),
+            message: status.message().to_owned(),
+        }
     }
 }
 
@@ -54,6 +60,8 @@ struct Ads {
     control: Rc<Control>,
     client: DeltaClient,
     warming_since: Option<Timer>,
+    /// The last error told, so that a long outage does not fill the log.
+    reported: Option<String>,
     updates: CounterFamily,
     connected: Gauge,
 }
@@ -72,9 +80,20 @@ pub async fn run(control: Rc<Control>) {
         &["type", "result"],
     );
     let connected = registry
-        .gauge("envoy_control_plane_connected_state", "1 while a stream to the control plane is open.", &[])
+        .gauge(
+            "envoy_control_plane_connected_state",
+            "1 while a stream to the control plane is open.",
+            &[],
+        )
         .with(&[]);
-    let mut ads = Ads { control: Rc::clone(&control), client, warming_since: None, updates, connected };
+    let mut ads = Ads {
+        control: Rc::clone(&control),
+        client,
+        warming_since: None,
+        reported: None,
+        updates,
+        connected,
+    };
     let mut backoff = Backoff::new(RETRY.0, RETRY.1);
     loop {
         let began = Instant::now();
@@ -83,16 +102,11 @@ pub async fn run(control: Rc<Control>) {
             Err(error) => error,
         };
         ads.set_connected(false);
-        if began.elapsed() > RETRY.1 {
+        if began.elapsed() > GOOD_STREAM {
             backoff.reset();
         }
         let pause = backoff.next_pause();
-        tracing::warn!(
-            error = chain(&error),
-            server = %control.shared.bootstrap.discovery,
-            retry_in = ?pause,
-            "no stream to the control plane, the last configuration stays"
-        );
+        ads.report(&error, pause);
         ads.pause(pause).await;
     }
 }
@@ -109,10 +123,11 @@ impl Ads {
         }
         let mut request = Request::new(tokio_stream::wrappers::ReceiverStream::new(receiver));
         channel::authorize(bootstrap, &bootstrap.discovery, request.metadata_mut())?;
-        let mut grpc =
-            AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let mut grpc = AggregatedDiscoveryServiceClient::new(channel)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES);
         let mut responses = grpc.delta_aggregated_resources(request).await?.into_inner();
         self.set_connected(true);
+        self.reported = None;
         tracing::info!(server = %bootstrap.discovery, "stream to the control plane is open");
         loop {
             let warming = self.warming_since.map(|since| since + WARMING_TIMEOUT);
@@ -136,13 +151,26 @@ impl Ads {
         let resources: Vec<_> = update
             .changed
             .iter()
-            .map(|resource| (resource.name.clone(), resource.version.clone(), resource.body.clone()))
+            .map(|resource| {
+                (
+                    resource.name.clone(),
+                    resource.version.clone(),
+                    resource.body.clone(),
+                )
+            })
             .collect();
-        let applied = control.compiler.borrow_mut().apply(&update.type_url, &resources, &update.removed);
+        let applied =
+            control
+                .compiler
+                .borrow_mut()
+                .apply(&update.type_url, &resources, &update.removed);
         let rejected: Vec<Rejection> = applied
             .rejected
             .iter()
-            .map(|one| Rejection { name: one.name.clone(), reason: one.reason.to_string() })
+            .map(|one| Rejection {
+                name: one.name.clone(),
+                reason: one.reason.to_string(),
+            })
             .collect();
         self.count(update, &rejected);
         let mut requests = vec![self.client.finish(update, &rejected)];
@@ -180,30 +208,63 @@ impl Ads {
     /// longer referred to.
     fn follow_wanted(&mut self, requests: &mut Vec<DeltaDiscoveryRequest>) {
         let wanted = self.control.compiler.borrow().wanted();
-        let owned = |names: &BTreeSet<Arc<str>>| names.iter().map(|name| name.as_ref().to_owned()).collect();
+        let owned = |names: &BTreeSet<Arc<str>>| {
+            names.iter().map(|name| name.as_ref().to_owned()).collect()
+        };
         let kinds: [(&str, BTreeSet<String>); 3] = [
             (type_url::ENDPOINT, owned(&wanted.endpoints)),
             (type_url::ROUTE, owned(&wanted.routes)),
             (type_url::SECRET, owned(&wanted.secrets)),
         ];
         for (type_url, names) in kinds {
-            let Some(request) = self.client.subscribe(type_url, names) else { continue };
+            let Some(request) = self.client.subscribe(type_url, names) else {
+                continue;
+            };
             if !request.resource_names_unsubscribe.is_empty() {
-                self.control.compiler.borrow_mut().apply(type_url, &[], &request.resource_names_unsubscribe);
+                self.control.compiler.borrow_mut().apply(
+                    type_url,
+                    &[],
+                    &request.resource_names_unsubscribe,
+                );
             }
             requests.push(request);
         }
     }
 
     fn count(&self, update: &Update, rejected: &[Rejection]) {
-        let kind = update.type_url.rsplit('.').next().unwrap_or(&update.type_url);
+        let kind = update
+            .type_url
+            .rsplit('.')
+            .next()
+            .unwrap_or(&update.type_url);
         let accepted = (update.changed.len() + update.removed.len()).saturating_sub(rejected.len());
         self.updates.with(&[kind, "accepted"]).add(accepted as u64);
-        tracing::debug!(kind, changed = update.changed.len(), removed = update.removed.len(), "configuration came");
+        tracing::debug!(
+            kind,
+            changed = update.changed.len(),
+            removed = update.removed.len(),
+            "configuration came"
+        );
         for one in rejected {
             self.updates.with(&[kind, "rejected"]).inc();
-            tracing::error!(kind, name = one.name, reason = one.reason, "configuration is refused, the last good one stays");
+            tracing::error!(
+                kind,
+                name = one.name,
+                reason = one.reason,
+                "configuration is refused, the last good one stays"
+            );
         }
+    }
+
+    fn report(&mut self, error: &StreamError, pause: Duration) {
+        let error = chain(error);
+        let server = &self.control.shared.bootstrap.discovery;
+        if self.reported.as_ref() == Some(&error) {
+            tracing::debug!(error, %server, retry_in = ?pause, "still no stream to the control plane");
+            return;
+        }
+        tracing::warn!(error, %server, retry_in = ?pause, "no stream to the control plane, the last configuration stays");
+        self.reported = Some(error);
     }
 
     fn set_connected(&self, connected: bool) {

@@ -14,7 +14,11 @@ pub struct Backoff {
 impl Backoff {
     /// Starts with `first`.
     pub fn new(first: Duration, longest: Duration) -> Self {
-        Self { first, longest, next: first }
+        Self {
+            first,
+            longest,
+            next: first,
+        }
     }
 
     /// Starts over, after a success.

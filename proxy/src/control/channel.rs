@@ -19,7 +19,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use crate::bootstrap::{Bootstrap, ControlAddress};
 
 /// Time limit for TCP and TLS together.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// HTTP/2 pings find a dead control plane that left the connection open.
 const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
 /// Socket mark that the capture rules exempt.
@@ -79,10 +79,19 @@ pub enum ChannelError {
 ///
 /// # Errors
 /// [`ChannelError`] that says which step failed.
-pub async fn connect(bootstrap: &Bootstrap, address: &ControlAddress) -> Result<Channel, ChannelError> {
-    let bad = || ChannelError::Address { address: address.clone() };
+pub async fn connect(
+    bootstrap: &Bootstrap,
+    address: &ControlAddress,
+) -> Result<Channel, ChannelError> {
+    let bad = || ChannelError::Address {
+        address: address.clone(),
+    };
     let host = &address.host;
-    let authority = if host.contains(':') { format!("[{host}]:{}", address.port) } else { address.to_string() };
+    let authority = if host.contains(':') {
+        format!("[{host}]:{}", address.port)
+    } else {
+        address.to_string()
+    };
     // The scheme stays http: our connector, not tonic, speaks TLS.
     let endpoint = Endpoint::from_shared(format!("http://{authority}"))
         .map_err(|_| bad())?
@@ -91,7 +100,11 @@ pub async fn connect(bootstrap: &Bootstrap, address: &ControlAddress) -> Result<
         .keep_alive_timeout(PING.1)
         .keep_alive_while_idle(true)
         .http2_adaptive_window(true);
-    let tls = if address.uses_tls() { Some(tls(bootstrap, address)?) } else { None };
+    let tls = if address.uses_tls() {
+        Some(tls(bootstrap, address)?)
+    } else {
+        None
+    };
     let (host, port) = (Arc::<str>::from(host.as_str()), address.port);
     let connector = tower::service_fn(move |_: Uri| {
         let (host, tls) = (Arc::clone(&host), tls.clone());
@@ -100,18 +113,28 @@ pub async fn connect(bootstrap: &Bootstrap, address: &ControlAddress) -> Result<
     endpoint
         .connect_with_connector(connector)
         .await
-        .map_err(|source| ChannelError::Connect { address: address.clone(), source })
+        .map_err(|source| ChannelError::Connect {
+            address: address.clone(),
+            source,
+        })
 }
 
 type Tls = (TlsConnector, ServerName<'static>);
 
 fn tls(bootstrap: &Bootstrap, address: &ControlAddress) -> Result<Tls, ChannelError> {
     let path = &bootstrap.root_cert_path;
-    let pem = std::fs::read(path).map_err(|source| ChannelError::RootCert { path: path.clone(), source })?;
-    let trust = ServerTrust::Roots { pem: pem.into(), names: Names::OfHandshake };
+    let pem = std::fs::read(path).map_err(|source| ChannelError::RootCert {
+        path: path.clone(),
+        source,
+    })?;
+    let trust = ServerTrust::Roots {
+        pem: pem.into(),
+        names: Names::OfHandshake,
+    };
     let config = web::client_config(&trust, None, Versions::default(), &[tls::ALPN_H2])?;
-    let name = ServerName::try_from(address.host.clone())
-        .map_err(|_| ChannelError::Address { address: address.clone() })?;
+    let name = ServerName::try_from(address.host.clone()).map_err(|_| ChannelError::Address {
+        address: address.clone(),
+    })?;
     Ok((TlsConnector::from(config), name))
 }
 
@@ -168,10 +191,13 @@ pub fn authorize(
         return Ok(());
     }
     let path = &bootstrap.token_path;
-    let token =
-        std::fs::read_to_string(path).map_err(|source| ChannelError::Token { path: path.clone(), source })?;
-    let value =
-        format!("Bearer {}", token.trim()).parse().map_err(|_| ChannelError::BadToken { path: path.clone() })?;
+    let token = std::fs::read_to_string(path).map_err(|source| ChannelError::Token {
+        path: path.clone(),
+        source,
+    })?;
+    let value = format!("Bearer {}", token.trim())
+        .parse()
+        .map_err(|_| ChannelError::BadToken { path: path.clone() })?;
     metadata.insert("authorization", value);
     Ok(())
 }

@@ -47,21 +47,34 @@ pub async fn run(control: Rc<Control>) {
     }
 }
 
-fn follow(control: &Control, lookups: &mut HashMap<(Arc<str>, DnsTarget), Lookup>, attempts: &CounterFamily) {
+fn follow(
+    control: &Control,
+    lookups: &mut HashMap<(Arc<str>, DnsTarget), Lookup>,
+    attempts: &CounterFamily,
+) {
     let snapshot = control.shared.snapshot.load();
-    let dns = |cluster: &&Arc<Cluster>| matches!(cluster.kind, ClusterKind::StrictDns | ClusterKind::LogicalDns);
+    let dns = |cluster: &&Arc<Cluster>| {
+        matches!(
+            cluster.kind,
+            ClusterKind::StrictDns | ClusterKind::LogicalDns
+        )
+    };
     // A changed cluster is another object, which knows no address yet.
     lookups.retain(|(name, target), lookup| {
-        snapshot
-            .cluster(name)
-            .is_some_and(|cluster| Arc::ptr_eq(cluster, &lookup.cluster) && cluster.dns_targets().contains(target))
+        snapshot.cluster(name).is_some_and(|cluster| {
+            Arc::ptr_eq(cluster, &lookup.cluster) && cluster.dns_targets().contains(target)
+        })
     });
     for cluster in snapshot.clusters().filter(dns) {
         for target in cluster.dns_targets() {
             let key = (Arc::clone(&cluster.name), target.clone());
             lookups.entry(key).or_insert_with(|| Lookup {
                 cluster: Arc::clone(cluster),
-                task: tokio::task::spawn_local(resolve(Arc::clone(cluster), target.clone(), attempts.clone())),
+                task: tokio::task::spawn_local(resolve(
+                    Arc::clone(cluster),
+                    target.clone(),
+                    attempts.clone(),
+                )),
             });
         }
     }
@@ -91,7 +104,11 @@ async fn resolve(cluster: Arc<Cluster>, target: DnsTarget, attempts: CounterFami
 /// Time between resolutions. The system's resolver tells no record's lifetime, so where that
 /// should be followed we ask as often as Envoy does by default.
 fn refresh_interval(options: &DnsOptions) -> Duration {
-    if options.respect_ttl { options.refresh.min(DEFAULT_REFRESH) } else { options.refresh }
+    if options.respect_ttl {
+        options.refresh.min(DEFAULT_REFRESH)
+    } else {
+        options.refresh
+    }
 }
 
 /// The addresses that the family setting wants, each once, in order of the answer.
@@ -120,7 +137,8 @@ mod tests {
 
     #[test]
     fn family_setting_selects_addresses() {
-        let (four, six): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap());
+        let (four, six): (IpAddr, IpAddr) =
+            ("192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap());
         let of = |family| select([four, six, four].into_iter(), family);
         assert_eq!(of(DnsFamily::All), [four, six]);
         assert_eq!(of(DnsFamily::V4Only), [four]);

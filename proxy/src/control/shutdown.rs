@@ -24,7 +24,9 @@ pub struct Trigger {
 
 impl Default for Trigger {
     fn default() -> Self {
-        Self { asked: watch::Sender::new(false) }
+        Self {
+            asked: watch::Sender::new(false),
+        }
     }
 }
 
@@ -48,7 +50,11 @@ impl Trigger {
 ///
 /// # Errors
 /// The system's error if signals cannot be received.
-pub async fn wait_and_drain(shared: Arc<Shared>, drain: Arc<Signal>, trigger: Trigger) -> std::io::Result<()> {
+pub async fn wait_and_drain(
+    shared: Arc<Shared>,
+    drain: Arc<Signal>,
+    trigger: Trigger,
+) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;

@@ -19,7 +19,9 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 
 fn log_handle() -> LogHandle {
     static HANDLE: OnceLock<LogHandle> = OnceLock::new();
-    HANDLE.get_or_init(|| log::init(Format::Text, "off").unwrap()).clone()
+    HANDLE
+        .get_or_init(|| log::init(Format::Text, "off").unwrap())
+        .clone()
 }
 
 /// The control side of a sidecar that talks to `plane`.
@@ -70,7 +72,9 @@ async fn first_configuration_makes_ready_and_what_is_wrong_is_refused_by_name() 
             assert_eq!(stream.next().await.type_url, type_url::LISTENER);
 
             let bad = any(json!({"@type": type_url::CLUSTER, "name": "bad", "type": "STATIC",
-                "dns_lookup_family": "V4_ONLY", "lb_policy": "CLUSTER_PROVIDED"}));
+                "load_assignment": {"cluster_name": "bad", "endpoints": [{"lb_endpoints": [
+                    {"endpoint": {"address": {"socket_address": {"address": "nowhere", "port_value": 80}}}},
+                ]}]}}));
             stream.send(type_url::CLUSTER, "1", vec![("good", cluster("good")), ("bad", bad)]).await;
             let answer = stream.next().await;
             assert_eq!(answer.response_nonce, "1");
@@ -99,7 +103,9 @@ async fn tells_a_new_stream_what_is_known_and_keeps_serving_meanwhile() {
             let control = control_of(&plane);
             tokio::task::spawn_local(ads::run(control.clone()));
             let mut stream = plane.stream().await;
-            stream.send(type_url::CLUSTER, "1", vec![("good", cluster("good"))]).await;
+            stream
+                .send(type_url::CLUSTER, "1", vec![("good", cluster("good"))])
+                .await;
             until(|| control.shared.snapshot.load().cluster("good").is_some()).await;
             // Two subscriptions and the ACK, so that the client has finished with the response.
             for _ in 0..3 {
@@ -125,9 +131,13 @@ async fn subscribes_to_what_the_configuration_refers_to() {
             let mut stream = plane.stream().await;
             stream.next().await;
             stream.next().await;
-            let eds = any(json!({"@type": type_url::CLUSTER, "name": "reviews", "type": "EDS",
-                "eds_cluster_config": {"eds_config": {"ads": {}}}, "connect_timeout": "1s"}));
-            stream.send(type_url::CLUSTER, "1", vec![("reviews", eds)]).await;
+            let eds = any(
+                json!({"@type": type_url::CLUSTER, "name": "reviews", "type": "EDS",
+                "eds_cluster_config": {"eds_config": {"ads": {}}}, "connect_timeout": "1s"}),
+            );
+            stream
+                .send(type_url::CLUSTER, "1", vec![("reviews", eds)])
+                .await;
             let answer = stream.next().await;
             assert_eq!(answer.error_detail, None);
             let wanted = stream.next().await;
@@ -144,9 +154,19 @@ async fn renews_short_lived_certificates_by_themselves() {
         .run_until(async {
             let plane = ControlPlane::start(Duration::from_secs(3)).await;
             let control = control_of(&plane);
-            tokio::task::spawn_local(renew::run(control.shared.clone(), control.certified.clone()));
+            tokio::task::spawn_local(renew::run(
+                control.shared.clone(),
+                control.certified.clone(),
+            ));
             until(|| control.shared.certs.generation() >= 1).await;
-            let first = control.shared.certs.current().unwrap().certificate.serial().to_owned();
+            let first = control
+                .shared
+                .certs
+                .current()
+                .unwrap()
+                .certificate
+                .serial()
+                .to_owned();
             until(|| control.shared.certs.generation() >= 2).await;
             let current = control.shared.certs.current().unwrap();
             assert_ne!(current.certificate.serial(), first);
@@ -160,8 +180,14 @@ async fn readiness_fails_while_draining() {
     let plane = ControlPlane::start(Duration::from_secs(3600)).await;
     let control = control_of(&plane);
     control.shared.readiness.set_configuration(None);
-    (0..control.shared.bootstrap.concurrency).for_each(|_| control.shared.readiness.worker_listening());
+    (0..control.shared.bootstrap.concurrency)
+        .for_each(|_| control.shared.readiness.worker_listening());
     assert_eq!(crate::status::not_ready(&control.shared), None);
-    control.drain.advance(mesh_telemetry::drain::Phase::Draining);
-    assert_eq!(crate::status::not_ready(&control.shared).as_deref(), Some("draining"));
+    control
+        .drain
+        .advance(mesh_telemetry::drain::Phase::Draining);
+    assert_eq!(
+        crate::status::not_ready(&control.shared).as_deref(),
+        Some("draining")
+    );
 }

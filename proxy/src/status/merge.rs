@@ -19,7 +19,12 @@ const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-
 
 /// Our metrics, then the application's. If the application does not answer, ours alone: half
 /// a scrape is better than none.
-pub(super) async fn answer(own: String, app: &AppMetrics, dialer: &Dialer, came: &HeaderMap) -> Answer {
+pub(super) async fn answer(
+    own: String,
+    app: &AppMetrics,
+    dialer: &Dialer,
+    came: &HeaderMap,
+) -> Answer {
     let mut headers = HeaderMap::new();
     // OpenMetrics ends with a mark after which nothing may follow, so it is not asked for.
     headers.insert(ACCEPT, HeaderValue::from_static("text/plain;version=0.0.4"));
@@ -38,7 +43,11 @@ pub(super) async fn answer(own: String, app: &AppMetrics, dialer: &Dialer, came:
             own.into_bytes()
         }
         Ok(Err(error)) => {
-            tracing::warn!(port = app.port, error = chain(&error), "application gives no metrics");
+            tracing::warn!(
+                port = app.port,
+                error = chain(&error),
+                "application gives no metrics"
+            );
             own.into_bytes()
         }
         Err(_) => {
@@ -51,7 +60,9 @@ pub(super) async fn answer(own: String, app: &AppMetrics, dialer: &Dialer, came:
 
 /// A little less than what the scraper grants.
 fn timeout(came: &HeaderMap) -> Duration {
-    let granted = came.get(SCRAPE_TIMEOUT).and_then(|value| value.to_str().ok()?.parse::<f64>().ok());
+    let granted = came
+        .get(SCRAPE_TIMEOUT)
+        .and_then(|value| value.to_str().ok()?.parse::<f64>().ok());
     match granted.map(|seconds| Duration::try_from_secs_f64(seconds * 0.8)) {
         Some(Ok(limit)) => limit.min(TIMEOUT),
         _ => TIMEOUT,
@@ -60,7 +71,11 @@ fn timeout(came: &HeaderMap) -> Duration {
 
 fn join(own: String, app: &[u8], openmetrics: bool) -> Vec<u8> {
     let mut body = own.into_bytes();
-    let app = if openmetrics { without_end_mark(app) } else { app };
+    let app = if openmetrics {
+        without_end_mark(app)
+    } else {
+        app
+    };
     body.extend_from_slice(app);
     if body.last().is_some_and(|byte| *byte != b'\n') {
         body.push(b'\n');
@@ -80,7 +95,9 @@ mod tests {
 
     #[test]
     fn joins_both_texts_and_drops_the_end_mark() {
-        let joined = |app: &str, open| String::from_utf8(join("a 1\n".to_owned(), app.as_bytes(), open)).unwrap();
+        let joined = |app: &str, open| {
+            String::from_utf8(join("a 1\n".to_owned(), app.as_bytes(), open)).unwrap()
+        };
         assert_eq!(joined("b 2", false), "a 1\nb 2\n");
         assert_eq!(joined("b 2\n# EOF\n", true), "a 1\nb 2\n");
     }

@@ -40,7 +40,10 @@ pub(super) enum ProbeError {
         source: io::Error,
     },
     #[error("application at {address} did not answer within {after:?}")]
-    Timeout { address: SocketAddr, after: Duration },
+    Timeout {
+        address: SocketAddr,
+        after: Duration,
+    },
     #[error("TLS with the application at {address}")]
     Tls {
         address: SocketAddr,
@@ -72,12 +75,18 @@ impl Dialer {
         let source = if pod.is_ipv4() { SOURCE_V4 } else { SOURCE_V6 };
         // The kubelet does not check the certificate of an HTTPS probe either.
         let tls = web::client_config(&ServerTrust::Unchecked, None, Versions::default(), &[]);
-        let tls = tls.inspect_err(|error| tracing::error!(%error, "HTTPS probes will fail")).ok();
+        let tls = tls
+            .inspect_err(|error| tracing::error!(%error, "HTTPS probes will fail"))
+            .ok();
         Self { pod, source, tls }
     }
 
     /// Runs a probe; the status to pass on.
-    pub(super) async fn probe(&self, prober: &Prober, headers: &HeaderMap) -> Result<StatusCode, ProbeError> {
+    pub(super) async fn probe(
+        &self,
+        prober: &Prober,
+        headers: &HeaderMap,
+    ) -> Result<StatusCode, ProbeError> {
         let (port, timeout) = match prober {
             Prober::Http(http) => (http.port, http.timeout),
             Prober::Tcp(tcp) => (tcp.port, tcp.timeout),
@@ -93,28 +102,45 @@ impl Dialer {
         };
         match tokio::time::timeout(timeout, probed).await {
             Ok(result) => result,
-            Err(_) => Err(ProbeError::Timeout { address, after: timeout }),
+            Err(_) => Err(ProbeError::Timeout {
+                address,
+                after: timeout,
+            }),
         }
     }
 
     async fn dial(&self, address: SocketAddr) -> Result<TcpStream, ProbeError> {
         let connected = async {
-            mesh_sys::socket::new_outbound(address, Some(self.source), None)?.connect(address).await
+            mesh_sys::socket::new_outbound(address, Some(self.source), None)?
+                .connect(address)
+                .await
         };
-        connected.await.map_err(|source| ProbeError::Connect { address, source })
+        connected
+            .await
+            .map_err(|source| ProbeError::Connect { address, source })
     }
 
-    async fn http(&self, address: SocketAddr, probe: &HttpProbe, came: &HeaderMap) -> Result<StatusCode, ProbeError> {
+    async fn http(
+        &self,
+        address: SocketAddr,
+        probe: &HttpProbe,
+        came: &HeaderMap,
+    ) -> Result<StatusCode, ProbeError> {
         let mut request = get(&probe.path, &address.to_string())?;
         if let Some(agent) = came.get(USER_AGENT) {
             request.headers_mut().insert(USER_AGENT, agent.clone());
         }
         if let Some(host) = &probe.host {
-            request.headers_mut().insert(HOST, header_value("Host", host)?);
+            request
+                .headers_mut()
+                .insert(HOST, header_value("Host", host)?);
         }
         for (name, value) in &probe.headers {
-            let key = HeaderName::try_from(name.as_str()).map_err(|error| invalid("header", error))?;
-            request.headers_mut().insert(key, header_value(name, value)?);
+            let key =
+                HeaderName::try_from(name.as_str()).map_err(|error| invalid("header", error))?;
+            request
+                .headers_mut()
+                .insert(key, header_value(name, value)?);
         }
         let tls = probe.scheme == Scheme::Https;
         // Redirects are passed on: the kubelet takes any status below 400 as success.
@@ -136,7 +162,10 @@ impl Dialer {
         let body = Limited::new(body, max_bytes)
             .collect()
             .await
-            .map_err(|error| ProbeError::Invalid { what: path.to_owned(), reason: error.to_string() })?;
+            .map_err(|error| ProbeError::Invalid {
+                what: path.to_owned(),
+                reason: error.to_string(),
+            })?;
         Ok(Response::from_parts(parts, body.to_bytes()))
     }
 
@@ -150,8 +179,15 @@ impl Dialer {
         match (&self.tls, tls) {
             (Some(config), true) => {
                 let name = ServerName::from(address.ip());
-                let stream = TlsConnector::from(Arc::clone(config)).connect(name, stream).await;
-                send(address, stream.map_err(|source| ProbeError::Tls { address, source })?, request).await
+                let stream = TlsConnector::from(Arc::clone(config))
+                    .connect(name, stream)
+                    .await;
+                send(
+                    address,
+                    stream.map_err(|source| ProbeError::Tls { address, source })?,
+                    request,
+                )
+                .await
             }
             _ => send(address, stream, request).await,
         }
@@ -160,14 +196,21 @@ impl Dialer {
     async fn grpc(&self, address: SocketAddr, probe: &GrpcProbe) -> Result<StatusCode, ProbeError> {
         let failed = |source| ProbeError::Http { address, source };
         let stream = self.dial(address).await?;
-        let (mut sender, connection) =
-            http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.map_err(failed)?;
+        let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .map_err(failed)?;
         let connection = tokio::task::spawn_local(connection);
         let outcome = async {
-            let response = sender.send_request(grpc_request(address, probe)).await.map_err(failed)?;
+            let response = sender
+                .send_request(grpc_request(address, probe))
+                .await
+                .map_err(failed)?;
             let (head, body) = response.into_parts();
             let body = Limited::new(body, MAX_GRPC_ANSWER_BYTES).collect().await;
-            let body = body.map_err(|error| ProbeError::Unhealthy { address, reason: error.to_string() })?;
+            let body = body.map_err(|error| ProbeError::Unhealthy {
+                address,
+                reason: error.to_string(),
+            })?;
             let trailers = body.trailers().cloned().unwrap_or_default();
             judge(&head.headers, &trailers, &body.to_bytes())
                 .map_err(|reason| ProbeError::Unhealthy { address, reason })
@@ -182,8 +225,12 @@ fn get(path: &str, host: &str) -> Result<Request<Empty<Bytes>>, ProbeError> {
     let path = PathAndQuery::try_from(path).map_err(|error| invalid("path", error))?;
     let mut request = Request::new(Empty::new());
     *request.uri_mut() = Uri::from(path);
-    request.headers_mut().insert(HOST, header_value("Host", host)?);
-    request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    request
+        .headers_mut()
+        .insert(HOST, header_value("Host", host)?);
+    request
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
     Ok(request)
 }
 
@@ -192,7 +239,10 @@ fn header_value(name: &str, value: &str) -> Result<HeaderValue, ProbeError> {
 }
 
 fn invalid(what: &str, error: impl std::fmt::Display) -> ProbeError {
-    ProbeError::Invalid { what: what.to_owned(), reason: error.to_string() }
+    ProbeError::Invalid {
+        what: what.to_owned(),
+        reason: error.to_string(),
+    }
 }
 
 async fn send<S>(
@@ -204,7 +254,9 @@ where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
 {
     let failed = |source| ProbeError::Http { address, source };
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(failed)?;
     // Ends by itself: the request asks to close, and the caller drops sender or body.
     tokio::task::spawn_local(connection);
     sender.send_request(request).await.map_err(failed)
@@ -228,7 +280,10 @@ struct HealthCheckResponse {
 const SERVING: i32 = 1;
 
 fn grpc_request(address: SocketAddr, probe: &GrpcProbe) -> Request<http_body_util::Full<Bytes>> {
-    let message = HealthCheckRequest { service: probe.service.clone() }.encode_to_vec();
+    let message = HealthCheckRequest {
+        service: probe.service.clone(),
+    }
+    .encode_to_vec();
     let mut body = vec![0];
     // A service name is far shorter than 4 GiB.
     body.extend_from_slice(&(message.len() as u32).to_be_bytes());
@@ -248,10 +303,17 @@ fn grpc_request(address: SocketAddr, probe: &GrpcProbe) -> Request<http_body_uti
 }
 
 fn judge(headers: &HeaderMap, trailers: &HeaderMap, body: &[u8]) -> Result<(), String> {
-    let status = trailers.get("grpc-status").or_else(|| headers.get("grpc-status"));
+    let status = trailers
+        .get("grpc-status")
+        .or_else(|| headers.get("grpc-status"));
     match status.map(HeaderValue::as_bytes) {
         Some(b"0") => {}
-        Some(code) => return Err(format!("answered gRPC status {}", String::from_utf8_lossy(code))),
+        Some(code) => {
+            return Err(format!(
+                "answered gRPC status {}",
+                String::from_utf8_lossy(code)
+            ));
+        }
         None => return Err("answered without a gRPC status".to_owned()),
     }
     let message = body.get(5..).unwrap_or_default();

@@ -16,7 +16,9 @@ use mesh_xds::istio::v1::auth::istio_certificate_service_server::{
     IstioCertificateService, IstioCertificateServiceServer,
 };
 use mesh_xds::istio::v1::auth::{IstioCertificateRequest, IstioCertificateResponse};
-use rcgen::{BasicConstraints, CertificateParams, CertificateSigningRequestParams, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, IsCa, Issuer, KeyPair,
+};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -35,7 +37,9 @@ pub(crate) struct ClientStream {
 impl ClientStream {
     pub(crate) async fn next(&mut self) -> DeltaDiscoveryRequest {
         let request = tokio::time::timeout(super::DEADLINE, self.requests.recv()).await;
-        request.expect("a request in time").expect("the stream is open")
+        request
+            .expect("a request in time")
+            .expect("the stream is open")
     }
 
     pub(crate) async fn send(&self, type_url: &str, nonce: &str, resources: Vec<(&str, Any)>) {
@@ -51,7 +55,10 @@ impl ClientStream {
             resources: resources.into_iter().map(resource).collect(),
             ..DeltaDiscoveryResponse::default()
         };
-        self.responses.send(Ok(response)).await.expect("the stream is open");
+        self.responses
+            .send(Ok(response))
+            .await
+            .expect("the stream is open");
     }
 }
 
@@ -72,8 +79,16 @@ impl ControlPlane {
             .add_service(IstioCertificateServiceServer::new(authority(life)))
             .serve_with_incoming(TcpListenerStream::new(listener));
         let server = tokio::spawn(async move { services.await.unwrap() });
-        let address = ControlAddress { host: "127.0.0.1".to_owned(), port, transport: Transport::Plaintext };
-        Self { address, streams, server }
+        let address = ControlAddress {
+            host: "127.0.0.1".to_owned(),
+            port,
+            transport: Transport::Plaintext,
+        };
+        Self {
+            address,
+            streams,
+            server,
+        }
     }
 
     pub(crate) async fn stream(&mut self) -> ClientStream {
@@ -120,8 +135,16 @@ impl AggregatedDiscoveryService for Ads {
                 }
             }
         });
-        let _ = self.sender.send(ClientStream { requests, responses }).await;
-        Ok(Response::new(Box::pin(ReceiverStream::new(response_receiver))))
+        let _ = self
+            .sender
+            .send(ClientStream {
+                requests,
+                responses,
+            })
+            .await;
+        Ok(Response::new(Box::pin(ReceiverStream::new(
+            response_receiver,
+        ))))
     }
 }
 
@@ -136,7 +159,11 @@ fn authority(life: std::time::Duration) -> Authority {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let root = params.self_signed(&key).unwrap().pem();
-    Authority { issuer: Arc::new(Issuer::new(params, key)), root, life }
+    Authority {
+        issuer: Arc::new(Issuer::new(params, key)),
+        root,
+        life,
+    }
 }
 
 #[tonic::async_trait]
@@ -150,7 +177,12 @@ impl IstioCertificateService for Authority {
         let now = std::time::SystemTime::now();
         csr.params.not_before = (now - std::time::Duration::from_secs(1)).into();
         csr.params.not_after = (now + self.life).into();
-        let leaf = csr.signed_by(&self.issuer).map_err(|error| Status::internal(error.to_string()))?.pem();
-        Ok(Response::new(IstioCertificateResponse { cert_chain: vec![leaf, self.root.clone()] }))
+        let leaf = csr
+            .signed_by(&self.issuer)
+            .map_err(|error| Status::internal(error.to_string()))?
+            .pem();
+        Ok(Response::new(IstioCertificateResponse {
+            cert_chain: vec![leaf, self.root.clone()],
+        }))
     }
 }
