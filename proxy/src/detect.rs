@@ -93,7 +93,11 @@ async fn read_until_clear<S: AsyncRead + Unpin>(
             return Ok(detected);
         }
         if stream.read_more(READ_BYTES).await? == 0 {
-            return Ok(if stream.prefix().is_empty() { Detected::Closed } else { Detected::Other });
+            return Ok(if stream.prefix().is_empty() {
+                Detected::Closed
+            } else {
+                Detected::Other
+            });
         }
     }
 }

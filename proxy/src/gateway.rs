@@ -11,14 +11,22 @@ use crate::worker::Worker;
 ///
 /// # Errors
 /// [`ConnError`] if we ended it.
-pub async fn serve(worker: Rc<Worker>, listener: &str, accepted: Accepted) -> Result<(), ConnError> {
+pub async fn serve(
+    worker: Rc<Worker>,
+    listener: &str,
+    accepted: Accepted,
+) -> Result<(), ConnError> {
     let snapshot = worker.snapshot();
     let destination = accepted.destination;
-    let listener = snapshot.listener(listener).ok_or(ConnError::NoListener { destination })?;
+    let listener = snapshot
+        .listener(listener)
+        .ok_or(ConnError::NoListener { destination })?;
     let mut connection = Connection::new(&worker, Direction::Gateway, listener, &accepted);
     let mut stream = Prefixed::new(accepted.stream);
 
-    connection.inspect(&mut stream, listener.inspect(destination)).await?; // SNI
+    connection
+        .inspect(&mut stream, listener.inspect(destination))
+        .await?; // SNI
     let chain = connection.choose(&snapshot)?;
     drop(snapshot);
     let stream = connection.secure(stream, &chain).await?;

@@ -80,9 +80,16 @@ async fn version(
         Codec::Http2 => return Ok(Version::Http2),
         Codec::Auto => {}
     }
-    let alpn = connection.handshake.as_ref().and_then(|handshake| handshake.alpn.as_deref());
+    let alpn = connection
+        .handshake
+        .as_ref()
+        .and_then(|handshake| handshake.alpn.as_deref());
     if let Some(alpn) = alpn {
-        return Ok(if alpn.ends_with(b"h2") { Version::Http2 } else { Version::Http1 });
+        return Ok(if alpn.ends_with(b"h2") {
+            Version::Http2
+        } else {
+            Version::Http1
+        });
     }
     let detected = match (&connection.detected, connection.is_tls()) {
         (Some(seen @ (Detected::Http1 | Detected::Http2)), false) => seen.clone(),
@@ -102,7 +109,9 @@ async fn version(
 
 fn is_http2_violation(error: &hyper::Error) -> bool {
     use std::error::Error as _;
-    let cause = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
+    let cause = error
+        .source()
+        .and_then(|cause| cause.downcast_ref::<h2::Error>());
     cause.is_some_and(|cause| cause.is_library() || cause.is_go_away())
 }
 
@@ -122,7 +131,14 @@ async fn serve_http1(
     }
     let service = service(connection, &manager, &activity);
     let http = builder.serve_connection(TokioIo::new(stream), service_fn(service));
-    drive(connection, &manager, &activity, pin!(http.with_upgrades()), |http| http.graceful_shutdown()).await
+    drive(
+        connection,
+        &manager,
+        &activity,
+        pin!(http.with_upgrades()),
+        |http| http.graceful_shutdown(),
+    )
+    .await
 }
 
 /// hyper refuses buffers below 8 KiB; the head must fit.
@@ -137,9 +153,12 @@ async fn serve_http2(
 ) -> hyper::Result<()> {
     let activity = Rc::new(Activity::new());
     let mut builder = http2::Builder::new(LocalExecutor::new(&connection.worker));
-    let stream_window = manager.http2_stream_window_bytes.unwrap_or(limits::STREAM_WINDOW_BYTES);
-    let connection_window =
-        manager.http2_connection_window_bytes.unwrap_or(limits::CONNECTION_WINDOW_BYTES);
+    let stream_window = manager
+        .http2_stream_window_bytes
+        .unwrap_or(limits::STREAM_WINDOW_BYTES);
+    let connection_window = manager
+        .http2_connection_window_bytes
+        .unwrap_or(limits::CONNECTION_WINDOW_BYTES);
     builder
         .timer(TokioTimer::new())
         .initial_stream_window_size(stream_window)
@@ -148,12 +167,17 @@ async fn serve_http2(
         .max_header_list_size(limits::HEADER_LIST_BYTES)
         .max_send_buf_size(limits::SEND_BUFFER_BYTES)
         .max_concurrent_streams(
-            manager.http2_max_concurrent_streams.unwrap_or(limits::CONCURRENT_STREAMS),
+            manager
+                .http2_max_concurrent_streams
+                .unwrap_or(limits::CONCURRENT_STREAMS),
         )
         .enable_connect_protocol();
     let service = service(connection, &manager, &activity);
     let http = builder.serve_connection(TokioIo::new(stream), service_fn(service));
-    drive(connection, &manager, &activity, pin!(http), |http| http.graceful_shutdown()).await
+    drive(connection, &manager, &activity, pin!(http), |http| {
+        http.graceful_shutdown()
+    })
+    .await
 }
 
 type Served = Result<http::Response<response::ResponseBody>, std::convert::Infallible>;
@@ -211,7 +235,10 @@ struct Activity {
 
 impl Activity {
     fn new() -> Self {
-        Self { active: Cell::new(0), last: Cell::new(Instant::now()) }
+        Self {
+            active: Cell::new(0),
+            last: Cell::new(Instant::now()),
+        }
     }
 
     fn begin(self: &Rc<Self>) -> Active {
@@ -222,9 +249,15 @@ impl Activity {
     /// Returns once no request was in progress for `limit`. One timer per connection, set anew
     /// only when it fires.
     async fn idle_for(&self, limit: Option<std::time::Duration>) {
-        let Some(limit) = limit else { return std::future::pending().await };
+        let Some(limit) = limit else {
+            return std::future::pending().await;
+        };
         loop {
-            let since = if self.active.get() > 0 { Instant::now() } else { self.last.get() };
+            let since = if self.active.get() > 0 {
+                Instant::now()
+            } else {
+                self.last.get()
+            };
             if self.active.get() == 0 && since.elapsed() >= limit {
                 return;
             }

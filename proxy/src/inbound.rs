@@ -14,11 +14,15 @@ use crate::worker::Worker;
 pub async fn serve(worker: Rc<Worker>, accepted: Accepted) -> Result<(), ConnError> {
     let snapshot = worker.snapshot();
     let destination = accepted.destination;
-    let listener = snapshot.inbound().ok_or(ConnError::NoListener { destination })?;
+    let listener = snapshot
+        .inbound()
+        .ok_or(ConnError::NoListener { destination })?;
     let mut connection = Connection::new(&worker, Direction::Inbound, listener, &accepted);
     let mut stream = Prefixed::new(accepted.stream);
 
-    connection.inspect(&mut stream, listener.inspect(destination)).await?;
+    connection
+        .inspect(&mut stream, listener.inspect(destination))
+        .await?;
     let chain = connection.choose(&snapshot)?; // STRICT takes no plaintext
     drop(snapshot); // a long connection must not keep an old configuration
     let stream = connection.secure(stream, &chain).await?;

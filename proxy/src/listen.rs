@@ -115,7 +115,9 @@ fn reconcile(
 
 fn bound(snapshot: &Snapshot) -> impl Iterator<Item = &Arc<Listener>> {
     let virtuals = [VIRTUAL_OUTBOUND, VIRTUAL_INBOUND];
-    let virtuals = virtuals.into_iter().filter_map(|name| snapshot.listener(name));
+    let virtuals = virtuals
+        .into_iter()
+        .filter_map(|name| snapshot.listener(name));
     virtuals.chain(snapshot.bound())
 }
 
@@ -127,7 +129,12 @@ fn places(listener: &Arc<Listener>) -> impl Iterator<Item = (Place, &Arc<Listene
 fn open(worker: &Rc<Worker>, listener: &Listener, address: SocketAddr) -> io::Result<AbortHandle> {
     let socket = TcpListener::from_std(socket::listen_reuse_port(address, BACKLOG)?)?;
     let kind = Kind::of(listener);
-    let accepting = accept(Rc::clone(worker), socket, kind, worker.stats.listener(&listener.name));
+    let accepting = accept(
+        Rc::clone(worker),
+        socket,
+        kind,
+        worker.stats.listener(&listener.name),
+    );
     Ok(tokio::task::spawn_local(accepting).abort_handle())
 }
 
@@ -179,7 +186,10 @@ async fn accept(worker: Rc<Worker>, socket: TcpListener, kind: Kind, stats: Rc<L
 /// Errors that accept(2) reports about the connection, not about us.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
-    matches!(error.kind(), Kind::ConnectionAborted | Kind::ConnectionReset | Kind::Interrupted)
+    matches!(
+        error.kind(),
+        Kind::ConnectionAborted | Kind::ConnectionReset | Kind::Interrupted
+    )
 }
 
 enum Refused {
@@ -203,7 +213,12 @@ fn restore(stream: TcpStream, peer: SocketAddr, kind: &Kind) -> Result<Accepted,
             original
         }
     };
-    Ok(Accepted { stream, peer, local, destination })
+    Ok(Accepted {
+        stream,
+        peer,
+        local,
+        destination,
+    })
 }
 
 fn dispatch(worker: &Rc<Worker>, accepted: Accepted, kind: Kind) {

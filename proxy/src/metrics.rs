@@ -186,9 +186,15 @@ impl Families {
                 MILLISECONDS,
             ),
             request_bytes: sizes("istio_request_bytes", "Size of requests, headers included."),
-            response_bytes: sizes("istio_response_bytes", "Size of responses, headers included."),
+            response_bytes: sizes(
+                "istio_response_bytes",
+                "Size of responses, headers included.",
+            ),
             tcp_sent: tcp("istio_tcp_sent_bytes_total", "Bytes sent in responses."),
-            tcp_received: tcp("istio_tcp_received_bytes_total", "Bytes received in requests."),
+            tcp_received: tcp(
+                "istio_tcp_received_bytes_total",
+                "Bytes received in requests.",
+            ),
             tcp_opened: tcp("istio_tcp_connections_opened_total", "Connections opened."),
             tcp_closed: tcp("istio_tcp_connections_closed_total", "Connections closed."),
             stats: stats::Families::register(registry),
@@ -258,7 +264,10 @@ const TABLE_ENTRIES: usize = 4096;
 impl Recorder {
     /// A recorder that counts into `families`.
     pub fn new(families: Families) -> Self {
-        Self { families, requests: RefCell::default() }
+        Self {
+            families,
+            requests: RefCell::default(),
+        }
     }
 
     /// Counts one finished request.
@@ -285,7 +294,10 @@ impl Recorder {
 
     fn resolve(&self, ends: &Ends, outcome: Outcome) -> RequestHandles {
         let code = outcome.code.to_string();
-        let grpc = outcome.grpc_status.map(|status| status.to_string()).unwrap_or_default();
+        let grpc = outcome
+            .grpc_status
+            .map(|status| status.to_string())
+            .unwrap_or_default();
         let flags = outcome.flags.0.to_string();
         let mut values = ends.values(outcome.protocol, &flags).to_vec();
         values.extend([code.as_str(), grpc.as_str()]);
@@ -312,7 +324,9 @@ impl Recorder {
 
 impl std::fmt::Debug for Recorder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Recorder").field("series", &self.requests.borrow().len()).finish()
+        f.debug_struct("Recorder")
+            .field("series", &self.requests.borrow().len())
+            .finish()
     }
 }
 

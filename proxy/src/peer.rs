@@ -59,7 +59,11 @@ impl Peer {
         let bytes = STANDARD.decode(value).ok()?;
         let fields = Struct::decode(bytes.as_slice()).ok()?;
         let text = |key: &str| string(fields.fields.get(key)?);
-        let labels = match fields.fields.get("LABELS").and_then(|value| value.kind.as_ref()) {
+        let labels = match fields
+            .fields
+            .get("LABELS")
+            .and_then(|value| value.kind.as_ref())
+        {
             Some(Kind::StructValue(labels)) => Some(labels),
             _ => None,
         };
@@ -171,21 +175,35 @@ mod tests {
     use super::*;
 
     fn text(value: &str) -> Value {
-        Value { kind: Some(Kind::StringValue(value.to_owned())) }
+        Value {
+            kind: Some(Kind::StringValue(value.to_owned())),
+        }
     }
 
     fn announcement() -> Announcement {
         let labels = [("app", "reviews"), ("version", "v2")];
         let labels = labels.map(|(key, value)| (key.to_owned(), text(value)));
-        let labels = Struct { fields: labels.into_iter().collect() };
+        let labels = Struct {
+            fields: labels.into_iter().collect(),
+        };
         let fields = [
             ("NAME".to_owned(), text("reviews-v2-abc")),
             ("NAMESPACE".to_owned(), text("default")),
             ("WORKLOAD_NAME".to_owned(), text("reviews-v2")),
             ("CLUSTER_ID".to_owned(), text("Kubernetes")),
-            ("LABELS".to_owned(), Value { kind: Some(Kind::StructValue(labels)) }),
+            (
+                "LABELS".to_owned(),
+                Value {
+                    kind: Some(Kind::StructValue(labels)),
+                },
+            ),
         ];
-        Announcement::new(&Struct { fields: fields.into_iter().collect() }, "sidecar~a~b~c")
+        Announcement::new(
+            &Struct {
+                fields: fields.into_iter().collect(),
+            },
+            "sidecar~a~b~c",
+        )
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use mesh_route::cluster::Report;
-use mesh_route::{Cluster, PickRequest, Picked, Snapshot, TcpProxy};
+use mesh_route::{Cluster, PickRequest, Picked, TcpProxy};
 use mesh_telemetry::access_log::ResponseFlag;
 use mesh_telemetry::drain::Phase;
 use smallvec::SmallVec;
@@ -49,8 +49,10 @@ pub async fn serve(
         return Ok(());
     };
     let upstream = connect(&connection, &proxy, &cluster, &mut report).await;
-    drop::<Rc<Arc<Snapshot>>>(snapshot);
-    let Some(mut upstream) = upstream else { return Ok(()) };
+    drop(snapshot); // a long connection must not keep an old configuration
+    let Some(mut upstream) = upstream else {
+        return Ok(());
+    };
     report.connected(&cluster, &upstream.picked.endpoint, &upstream.connected);
 
     let idle = cluster.tcp_idle_timeout.or(proxy.idle_timeout);
@@ -98,11 +100,20 @@ async fn connect(
             }
         };
         let endpoint = Arc::clone(&picked.endpoint);
-        let target = Target { cluster, endpoint: &endpoint, protocol: Protocol::Http1, host: None };
+        let target = Target {
+            cluster,
+            endpoint: &endpoint,
+            protocol: Protocol::Http1,
+            host: None,
+        };
         match upstream::connect_tcp(worker, &target).await {
             Ok((connected, guards)) => {
                 cluster.report(&endpoint, Report::Connected, Instant::now());
-                return Some(Upstream { connected, _guards: guards, picked });
+                return Some(Upstream {
+                    connected,
+                    _guards: guards,
+                    picked,
+                });
             }
             Err(error) => {
                 let last = attempt == proxy.max_connect_attempts;

@@ -69,11 +69,7 @@ struct Materials {
 }
 
 impl Materials {
-    fn new(
-        common: &TlsCommon,
-        workload: Option<&Arc<WorkloadTls>>,
-        snapshot: &Snapshot,
-    ) -> Self {
+    fn new(common: &TlsCommon, workload: Option<&Arc<WorkloadTls>>, snapshot: &Snapshot) -> Self {
         let secret = |source: Option<&Source>| match source {
             Some(Source::Inline(secret)) => Some(Arc::clone(secret)),
             Some(Source::Secret(name)) => snapshot.secret(name).cloned(),
@@ -89,7 +85,8 @@ impl Materials {
     /// Only the parts that the settings refer to count: a rotation of the workload certificate
     /// must not touch connections that don't use it.
     fn key(&self, settings: usize, offer: Option<Offer>, uses_workload: bool) -> Key {
-        let pointer = |secret: &Option<Arc<Secret>>| secret.as_ref().map_or(0, |s| Arc::as_ptr(s).addr());
+        let pointer =
+            |secret: &Option<Arc<Secret>>| secret.as_ref().map_or(0, |s| Arc::as_ptr(s).addr());
         let workload = self.workload.as_ref().filter(|_| uses_workload);
         let workload = workload.map_or(0, |certificate| Arc::as_ptr(certificate).addr());
         Key {
@@ -140,7 +137,11 @@ impl TlsCache {
         offered: &[Vec<u8>],
     ) -> Result<Arc<ServerConfig>, CredentialsError> {
         let materials = Materials::new(&settings.common, workload, snapshot);
-        let key = materials.key(Arc::as_ptr(settings).addr(), None, build::uses_workload(&settings.common));
+        let key = materials.key(
+            Arc::as_ptr(settings).addr(),
+            None,
+            build::uses_workload(&settings.common),
+        );
         let mut servers = self.servers.borrow_mut();
         if !servers.contains_key(&key) {
             if servers.len() >= CACHE_ENTRIES {
@@ -158,7 +159,11 @@ impl TlsCache {
         let known = |name: &Vec<u8>| entry.with_alpn.alpn_protocols.contains(name);
         // rustls ends the handshake if there is no common protocol; Envoy goes on without one.
         let common = offered.is_empty() || offered.iter().any(known);
-        Ok(Arc::clone(if common { &entry.with_alpn } else { &entry.without_alpn }))
+        Ok(Arc::clone(if common {
+            &entry.with_alpn
+        } else {
+            &entry.without_alpn
+        }))
     }
 
     /// The client configuration towards an endpoint.
@@ -190,20 +195,33 @@ impl TlsCache {
             host_as_name: settings.auto_host_sni,
             mesh: settings.common.is_mesh(),
         });
-        let entry = ClientEntry { tls: Rc::clone(&tls), _settings: Arc::clone(settings), materials };
+        let entry = ClientEntry {
+            tls: Rc::clone(&tls),
+            _settings: Arc::clone(settings),
+            materials,
+        };
         clients.insert(key, entry);
         Ok(tls)
     }
 
     /// Forgets configurations of certificates that were replaced.
     pub fn sweep(&self, workload: Option<&Arc<WorkloadTls>>) {
-        self.servers.borrow_mut().retain(|_, entry| same_workload(&entry.materials, workload));
-        self.clients.borrow_mut().retain(|_, entry| same_workload(&entry.materials, workload));
+        self.servers
+            .borrow_mut()
+            .retain(|_, entry| same_workload(&entry.materials, workload));
+        self.clients
+            .borrow_mut()
+            .retain(|_, entry| same_workload(&entry.materials, workload));
     }
 
     /// Whether connections made with configuration `id` may still be used.
     pub fn is_live(&self, id: u64) -> bool {
-        id == 0 || self.clients.borrow().values().any(|entry| entry.tls.id == id)
+        id == 0
+            || self
+                .clients
+                .borrow()
+                .values()
+                .any(|entry| entry.tls.id == id)
     }
 }
 
@@ -243,7 +261,9 @@ pub async fn accept(
     let handshake = Handshake {
         server_name: session.server_name().map(&intern),
         alpn: session.alpn_protocol().map(Rc::from),
-        principal: mesh_identity::peer::identity(chain).ok().map(|id| intern(id.as_str())),
+        principal: mesh_identity::peer::identity(chain)
+            .ok()
+            .map(|id| intern(id.as_str())),
         certificate: chain.first().map(|leaf| Rc::from(leaf.as_ref())),
     };
     Ok((Prefixed::new(ServerIo::Tls(Box::new(stream))), handshake))

@@ -181,7 +181,11 @@ fn take(pool: &Rc<Pool>, cluster: &Cluster) -> Option<Lease> {
         return Some(Lease::Http2(http2::Lease::new(shared)));
     }
     let idle = pool.take_idle()?;
-    Some(Lease::Http1(http1::Lease::new(idle, Rc::clone(pool), cluster)))
+    Some(Lease::Http1(http1::Lease::new(
+        idle,
+        Rc::clone(pool),
+        cluster,
+    )))
 }
 
 /// How long a request that waits for a connection at the limit sleeps before it looks again:
@@ -216,7 +220,11 @@ async fn new_http1(
     let connected = connect_counted(worker, target, Offer::Http1, &stats).await?;
     let idle = http1::start(worker, open, target.cluster, connected, permit, &stats).await;
     let idle = idle.map_err(|error| handshake_failed(target, &error))?;
-    Ok(Lease::Http1(http1::Lease::new(idle, Rc::clone(pool), target.cluster)))
+    Ok(Lease::Http1(http1::Lease::new(
+        idle,
+        Rc::clone(pool),
+        target.cluster,
+    )))
 }
 
 fn pending(cluster: &Cluster, stats: &ClusterStats) -> Result<LimitGuard, AcquireError> {
@@ -251,7 +259,10 @@ async fn new_http2(
             Err(_gone) => {
                 let reason = "the connecting task was cancelled".to_owned();
                 let address = target.endpoint.address;
-                return Err(AcquireError::Connect(Rc::new(ConnectError::Tls { address, reason })));
+                return Err(AcquireError::Connect(Rc::new(ConnectError::Tls {
+                    address,
+                    reason,
+                })));
             }
         }
         if let Some(shared) = pool.take_shared() {
@@ -260,7 +271,12 @@ async fn new_http2(
     }
 }
 
-fn spawn_http2(worker: &Rc<Worker>, target: &Target<'_>, pool: &Rc<Pool>, stats: &Rc<ClusterStats>) {
+fn spawn_http2(
+    worker: &Rc<Worker>,
+    target: &Target<'_>,
+    pool: &Rc<Pool>,
+    stats: &Rc<ClusterStats>,
+) {
     let (cluster, endpoint) = (Arc::clone(target.cluster), Arc::clone(target.endpoint));
     let host = target.host.map(str::to_owned);
     let (worker_of_task, pool, stats) = (Rc::clone(worker), Rc::clone(pool), Rc::clone(stats));
@@ -318,7 +334,10 @@ async fn new_negotiated(
     };
     let open = Open::new(pool);
     let connected = connect_counted(worker, target, Offer::Negotiated, &stats).await?;
-    let chose_http2 = connected.alpn.as_deref().is_some_and(|name| name.ends_with(b"h2"));
+    let chose_http2 = connected
+        .alpn
+        .as_deref()
+        .is_some_and(|name| name.ends_with(b"h2"));
     if chose_http2 {
         let shared = http2::start(worker, open, target.cluster, connected, permit, &stats).await;
         let shared = shared.map_err(|error| handshake_failed(target, &error))?;
@@ -327,7 +346,11 @@ async fn new_negotiated(
     }
     let idle = http1::start(worker, open, target.cluster, connected, permit, &stats).await;
     let idle = idle.map_err(|error| handshake_failed(target, &error))?;
-    Ok(Lease::Http1(http1::Lease::new(idle, Rc::clone(pool), target.cluster)))
+    Ok(Lease::Http1(http1::Lease::new(
+        idle,
+        Rc::clone(pool),
+        target.cluster,
+    )))
 }
 
 /// A connection for opaque bytes; never pooled.
@@ -339,10 +362,19 @@ pub async fn connect_tcp(
     target: &Target<'_>,
 ) -> Result<(Connected, TcpGuards), AcquireError> {
     let stats = worker.stats.cluster(&target.cluster.name);
-    let permit = target.cluster.acquire(Limit::Connections).inspect_err(|_| stats.cx_overflow.inc())?;
+    let permit = target
+        .cluster
+        .acquire(Limit::Connections)
+        .inspect_err(|_| stats.cx_overflow.inc())?;
     let connected = connect_counted(worker, target, Offer::Tcp, &stats).await?;
     stats.cx_total.inc();
-    Ok((connected, TcpGuards { _permit: permit, _active: stats.cx_active.hold() }))
+    Ok((
+        connected,
+        TcpGuards {
+            _permit: permit,
+            _active: stats.cx_active.hold(),
+        },
+    ))
 }
 
 /// What a TCP connection holds in counters as long as it lasts.
@@ -359,8 +391,14 @@ async fn connect_counted(
     stats: &ClusterStats,
 ) -> Result<Connected, AcquireError> {
     let tls = worker.client_tls(target.endpoint, offer)?;
-    let connected =
-        connect(worker, target.cluster, target.endpoint, tls.as_deref(), target.host).await;
+    let connected = connect(
+        worker,
+        target.cluster,
+        target.endpoint,
+        tls.as_deref(),
+        target.host,
+    )
+    .await;
     connected.map_err(|error| {
         match &error {
             ConnectError::Timeout { .. } => stats.connect_timeout.inc(),

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use mesh_route::{Cluster, Endpoint, Snapshot, UpstreamTransport};
 use mesh_telemetry::access_log::AccessLog;
 use mesh_telemetry::drain::Phase;
-use rand::rngs::SmallRng;
 use rand::Rng as _;
+use rand::rngs::SmallRng;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
@@ -58,7 +58,9 @@ impl Workers {
         let families = Families::register(&shared.registry);
         let mut threads = Vec::new();
         for index in 0..shared.bootstrap.concurrency {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
             let (shared, families) = (Arc::clone(shared), families.clone());
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
             threads.push(thread.spawn(move || {
@@ -81,6 +83,19 @@ impl Workers {
             // A worker's panic was already printed by the hook.
             let _ = thread.join();
         }
+    }
+}
+
+/// A snapshot as one worker holds it: requests share its reference count with their own worker
+/// only, never with another thread.
+#[derive(Debug)]
+pub struct Loaded(Arc<Snapshot>);
+
+impl std::ops::Deref for Loaded {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.0
     }
 }
 
@@ -108,7 +123,7 @@ pub struct Worker {
     /// Our own identity.
     pub own_principal: Rc<str>,
     tls: TlsCache,
-    snapshot: RefCell<Rc<Arc<Snapshot>>>,
+    snapshot: RefCell<Rc<Loaded>>,
     workload: RefCell<Option<Arc<WorkloadTls>>>,
     workload_news: RefCell<watch::Receiver<u64>>,
     logs: RefCell<Vec<(mesh_route::AccessLogSpec, Option<AccessLog>)>>,
@@ -137,7 +152,7 @@ impl Worker {
             own: Rc::new(own),
             own_principal: Rc::from(shared.bootstrap.id.as_str()),
             tls: TlsCache::default(),
-            snapshot: RefCell::new(Rc::new(shared.snapshot.load())),
+            snapshot: RefCell::new(Rc::new(Loaded(shared.snapshot.load()))),
             workload: RefCell::new(shared.certs.current()),
             workload_news: RefCell::new(shared.certs.subscribe()),
             logs: RefCell::default(),
@@ -166,11 +181,11 @@ impl Worker {
     ///
     /// Checking for a new one is one atomic load; handing out the `Rc` touches no count that
     /// other workers touch.
-    pub fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+    pub fn snapshot(&self) -> Rc<Loaded> {
         let mut current = self.snapshot.borrow_mut();
         let newest = self.shared.snapshot.swap().load();
-        if !Arc::ptr_eq(&newest, &current) {
-            *current = Rc::new(Arc::clone(&newest));
+        if !Arc::ptr_eq(&newest, &current.0) {
+            *current = Rc::new(Loaded(Arc::clone(&newest)));
         }
         Rc::clone(&current)
     }
@@ -194,10 +209,14 @@ impl Worker {
         endpoint: &Endpoint,
         offer: Offer,
     ) -> Result<Option<Rc<ClientTls>>, AcquireError> {
-        let UpstreamTransport::Tls(settings) = &endpoint.transport else { return Ok(None) };
+        let UpstreamTransport::Tls(settings) = &endpoint.transport else {
+            return Ok(None);
+        };
         let workload = self.workload();
         let snapshot = self.snapshot();
-        let tls = self.tls.client(settings, offer, workload.as_ref(), &snapshot);
+        let tls = self
+            .tls
+            .client(settings, offer, workload.as_ref(), &snapshot);
         tls.map(Some).map_err(|error| {
             let (address, reason) = (endpoint.address, error.to_string());
             AcquireError::Connect(Rc::new(ConnectError::NoCredentials { address, reason }))
@@ -214,7 +233,8 @@ impl Worker {
         offered: &[Vec<u8>],
     ) -> Result<Arc<rustls::ServerConfig>, CredentialsError> {
         let workload = self.workload();
-        self.tls.server(settings, workload.as_ref(), &self.snapshot(), offered)
+        self.tls
+            .server(settings, workload.as_ref(), &self.snapshot(), offered)
     }
 
     /// The open access log of a specification.
@@ -281,7 +301,10 @@ impl Worker {
         if self.index == 0 {
             let now = Instant::now();
             let watched = |cluster: &&Arc<Cluster>| cluster.sweep_interval().is_some();
-            snapshot.clusters().filter(watched).for_each(|cluster| cluster.sweep(now));
+            snapshot
+                .clusters()
+                .filter(watched)
+                .for_each(|cluster| cluster.sweep(now));
         }
     }
 }

@@ -55,7 +55,10 @@ pub(super) fn parse(bytes: &[u8]) -> Parsed {
         }
         let fragment = &rest[5..];
         message.extend_from_slice(&fragment[..fragment.len().min(length)]);
-        if message.first().is_some_and(|&kind| kind != HANDSHAKE_CLIENT_HELLO) {
+        if message
+            .first()
+            .is_some_and(|&kind| kind != HANDSHAKE_CLIENT_HELLO)
+        {
             return Parsed::NotTls;
         }
         if message.len() >= 4 {
@@ -92,7 +95,8 @@ impl<'a> Reader<'a> {
     }
 
     fn u16(&mut self) -> Option<usize> {
-        self.take(2).map(|bytes| usize::from(u16::from_be_bytes([bytes[0], bytes[1]])))
+        self.take(2)
+            .map(|bytes| usize::from(u16::from_be_bytes([bytes[0], bytes[1]])))
     }
 
     fn vector8(&mut self) -> Option<&'a [u8]> {

@@ -17,7 +17,10 @@ pub struct Prefixed<S> {
 impl<S> Prefixed<S> {
     /// Wraps `io` with nothing to replay.
     pub fn new(io: S) -> Self {
-        Self { prefix: Bytes::new(), io }
+        Self {
+            prefix: Bytes::new(),
+            io,
+        }
     }
 
     /// Wraps `io`; `prefix` is read first.
@@ -42,7 +45,10 @@ impl<S> Prefixed<S> {
 
     /// The same prefix before another stream.
     pub fn map<T>(self, make: impl FnOnce(S) -> T) -> Prefixed<T> {
-        Prefixed { prefix: self.prefix, io: make(self.io) }
+        Prefixed {
+            prefix: self.prefix,
+            io: make(self.io),
+        }
     }
 }
 

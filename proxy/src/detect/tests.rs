@@ -2,7 +2,10 @@ use super::*;
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-const BOTH: Inspect = Inspect { tls: true, http: true };
+const BOTH: Inspect = Inspect {
+    tls: true,
+    http: true,
+};
 
 /// A ClientHello with the given name and protocols, as one record.
 pub(crate) fn hello_bytes(name: &str, alpn: &[&str]) -> Vec<u8> {
@@ -42,9 +45,14 @@ pub(crate) fn hello_bytes(name: &str, alpn: &[&str]) -> Vec<u8> {
 #[test]
 fn reads_server_name_and_alpn() {
     let bytes = hello_bytes("Reviews.Default", &["istio-h2", "istio"]);
-    let Some(Detected::Tls(hello)) = classify(&bytes, BOTH) else { panic!("not tls") };
+    let Some(Detected::Tls(hello)) = classify(&bytes, BOTH) else {
+        panic!("not tls")
+    };
     assert_eq!(hello.server_name.as_deref(), Some("reviews.default"));
-    assert_eq!(hello.alpn.as_slice(), [b"istio-h2".to_vec(), b"istio".to_vec()]);
+    assert_eq!(
+        hello.alpn.as_slice(),
+        [b"istio-h2".to_vec(), b"istio".to_vec()]
+    );
 }
 
 #[test]
@@ -66,7 +74,9 @@ fn reads_a_hello_over_two_records() {
         bytes.extend((part.len() as u16).to_be_bytes());
         bytes.extend(part);
     }
-    assert!(matches!(classify(&bytes, BOTH), Some(Detected::Tls(hello)) if hello.server_name.is_some()));
+    assert!(
+        matches!(classify(&bytes, BOTH), Some(Detected::Tls(hello)) if hello.server_name.is_some())
+    );
 }
 
 #[test]
@@ -94,7 +104,10 @@ fn tells_http_from_other() {
         (b"GET / HTTP/2.0\r\n", Some(Detected::Other)),
         (b"\0\0\0\x10", Some(Detected::Other)),
         (b"HELO mail example\r\n", Some(Detected::Other)),
-        (b"thisisamuchtoolongwordtobeamethodtoken", Some(Detected::Other)),
+        (
+            b"thisisamuchtoolongwordtobeamethodtoken",
+            Some(Detected::Other),
+        ),
     ];
     for (bytes, expected) in cases {
         assert_eq!(classify(bytes, BOTH), expected, "{}", bytes.escape_ascii());
@@ -111,7 +124,10 @@ async fn replays_what_it_read_across_packets() {
             tokio::task::yield_now().await;
         }
     });
-    assert_eq!(detect(&mut stream, BOTH, None).await.unwrap(), Detected::Http1);
+    assert_eq!(
+        detect(&mut stream, BOTH, None).await.unwrap(),
+        Detected::Http1
+    );
     writer.await.unwrap();
     let mut all = String::new();
     stream.read_to_string(&mut all).await.unwrap();
@@ -122,10 +138,15 @@ async fn replays_what_it_read_across_packets() {
 async fn a_silent_client_is_reported_after_the_timeout() {
     let (client, server) = tokio::io::duplex(64);
     let mut stream = Prefixed::new(server);
-    let detected = detect(&mut stream, BOTH, Some(SERVER_FIRST_TIMEOUT)).await.unwrap();
+    let detected = detect(&mut stream, BOTH, Some(SERVER_FIRST_TIMEOUT))
+        .await
+        .unwrap();
     assert_eq!(detected, Detected::Silent);
     drop(client);
-    assert_eq!(detect(&mut stream, BOTH, None).await.unwrap(), Detected::Closed);
+    assert_eq!(
+        detect(&mut stream, BOTH, None).await.unwrap(),
+        Detected::Closed
+    );
 }
 
 #[tokio::test]

@@ -10,9 +10,11 @@ use http::uri::{Authority, Scheme};
 use http::{Method, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use mesh_route::cluster::{ClusterKind, HttpProtocol, Limit, Report as Seen};
-use mesh_route::table::Matched;
-use mesh_route::{Cluster, Endpoint, FormatContext, ForwardRoute, PickError, PickRequest, Picked, Snapshot};
 use mesh_route::route::{Timeouts, WeightedCluster};
+use mesh_route::table::Matched;
+use mesh_route::{
+    Cluster, Endpoint, FormatContext, ForwardRoute, PickError, PickRequest, Picked, Snapshot,
+};
 use smallvec::SmallVec;
 
 use super::body::RequestBody;
@@ -91,20 +93,42 @@ pub(crate) async fn run(
     stats.rq_total.inc();
     let active = stats.rq_active.hold();
     report.attempts += 1;
-    let (lease, response) = send(cx, report, payload, &endpoint).await.inspect_err(|failure| {
-        if matches!(failure, Failure::Stream(_)) {
-            stats.rx_reset.inc();
-        }
-        if matches!(failure, Failure::Acquire(AcquireError::Connect(_)) | Failure::Stream(_)) {
-            cx.cluster.report(&endpoint, Seen::LocalFailure, Instant::now());
-        }
-    })?;
-    cx.cluster.report(&endpoint, Seen::Status(seen_status(&response)), Instant::now());
-    Ok(Answered { response, held: Held { lease, _picked: picked, _permit: permit, _active: active } })
+    let (lease, response) = send(cx, report, payload, &endpoint)
+        .await
+        .inspect_err(|failure| {
+            if matches!(failure, Failure::Stream(_)) {
+                stats.rx_reset.inc();
+            }
+            if matches!(
+                failure,
+                Failure::Acquire(AcquireError::Connect(_)) | Failure::Stream(_)
+            ) {
+                cx.cluster
+                    .report(&endpoint, Seen::LocalFailure, Instant::now());
+            }
+        })?;
+    cx.cluster.report(
+        &endpoint,
+        Seen::Status(seen_status(&response)),
+        Instant::now(),
+    );
+    Ok(Answered {
+        response,
+        held: Held {
+            lease,
+            _picked: picked,
+            _permit: permit,
+            _active: active,
+        },
+    })
 }
 
 fn pick(cx: &Forwarding<'_>, tried: &Tried) -> Result<Picked, PickError> {
-    let retry = cx.forward.retry.as_ref().filter(|retry| retry.avoid_previous_hosts);
+    let retry = cx
+        .forward
+        .retry
+        .as_ref()
+        .filter(|retry| retry.avoid_previous_hosts);
     let picked = cx.cluster.pick(&PickRequest {
         hash: cx.hash,
         avoid: if retry.is_some() { tried } else { &[] },
@@ -118,7 +142,11 @@ fn pick(cx: &Forwarding<'_>, tried: &Tried) -> Result<Picked, PickError> {
     let loops = cx.cluster.kind == ClusterKind::OriginalDst
         && (address.ip() == own || address.ip().is_loopback())
         && matches!(address.port(), OUTBOUND_PORT | INBOUND_PORT);
-    if loops { Err(PickError::NoDestination) } else { Ok(picked) }
+    if loops {
+        Err(PickError::NoDestination)
+    } else {
+        Ok(picked)
+    }
 }
 
 async fn send(
@@ -128,12 +156,23 @@ async fn send(
     endpoint: &Arc<Endpoint>,
 ) -> Result<(Lease, Response<Incoming>), Failure> {
     let protocol = protocol(cx);
-    let target = Target { cluster: cx.cluster, endpoint, protocol, host: Some(cx.head.authority()) };
+    let target = Target {
+        cluster: cx.cluster,
+        endpoint,
+        protocol,
+        host: Some(cx.head.authority()),
+    };
     let mut reuse = Reuse::Allowed;
     loop {
         let mut lease = upstream::acquire(&cx.connection.worker, &target, reuse).await?;
         report.upstream = Some(Rc::clone(lease.info()));
-        let request = build(cx, report.attempts, lease.version(), endpoint, payload.attempt())?;
+        let request = build(
+            cx,
+            report.attempts,
+            lease.version(),
+            endpoint,
+            payload.attempt(),
+        )?;
         let sent = Instant::now();
         match lease.send(request).await {
             Ok(response) => {
@@ -160,7 +199,12 @@ async fn send(
 
 fn protocol(cx: &Forwarding<'_>) -> Protocol {
     // An upgrade needs HTTP/1.1; mesh peers take either.
-    if cx.head.upgrade.as_deref().is_some_and(|protocol| protocol != "connect") {
+    if cx
+        .head
+        .upgrade
+        .as_deref()
+        .is_some_and(|protocol| protocol != "connect")
+    {
         return Protocol::Http1;
     }
     match cx.cluster.http.protocol {
@@ -174,7 +218,11 @@ fn protocol(cx: &Forwarding<'_>) -> Protocol {
 
 /// Outlier detection counts gRPC's own errors too: 14 is a 503, other errors are 500.
 fn seen_status(response: &Response<Incoming>) -> u16 {
-    match response.headers().get(name::GRPC_STATUS).and_then(|value| value.to_str().ok()) {
+    match response
+        .headers()
+        .get(name::GRPC_STATUS)
+        .and_then(|value| value.to_str().ok())
+    {
         Some("14") => 503,
         Some("2" | "13" | "15") => 500,
         Some("4") => 504,
@@ -193,16 +241,29 @@ pub(crate) fn build(
     let (head, view) = (cx.head, cx.head.view());
     let mut headers = HeaderMap::with_capacity(head.headers.len() + 8);
     headers.clone_from(&head.headers);
-    let upgrades = head.upgrade.is_some() && version < Version::HTTP_2 && head.method != Method::CONNECT
-        || head.upgrade.as_deref().is_some_and(|protocol| protocol != "connect");
-    strip_hop_by_hop(&mut headers, if upgrades { Upgrade::Keep } else { Upgrade::Strip });
+    let upgrades =
+        head.upgrade.is_some() && version < Version::HTTP_2 && head.method != Method::CONNECT
+            || head
+                .upgrade
+                .as_deref()
+                .is_some_and(|protocol| protocol != "connect");
+    strip_hop_by_hop(
+        &mut headers,
+        if upgrades {
+            Upgrade::Keep
+        } else {
+            Upgrade::Strip
+        },
+    );
     let path = cx.forward.rewritten_path(&view);
     if path.is_some()
         && let Ok(original) = HeaderValue::from_str(head.path())
     {
         headers.insert(name::X_ENVOY_ORIGINAL_PATH, original);
     }
-    let host = cx.forward.rewritten_host(cx.weighted, &view, endpoint.hostname.as_deref());
+    let host = cx
+        .forward
+        .rewritten_host(cx.weighted, &view, endpoint.hostname.as_deref());
     if cx.forward.append_forwarded_host
         && host.is_some()
         && let Ok(original) = HeaderValue::from_str(head.authority())
@@ -212,7 +273,8 @@ pub(crate) fn build(
     add_ours(cx, attempts, endpoint, &mut headers);
     // What a rule writes into Host is the authority; what the client wrote there is known.
     headers.remove(header::HOST);
-    cx.matched.mutate_request(&mut headers, &context(cx, Some(endpoint)));
+    cx.matched
+        .mutate_request(&mut headers, &context(cx, Some(endpoint)));
     let ruled = headers.remove(header::HOST);
     let ruled = ruled.as_ref().and_then(|value| value.to_str().ok());
     let authority = host.as_deref().or(ruled).unwrap_or(head.authority());
@@ -225,7 +287,10 @@ fn add_ours(cx: &Forwarding<'_>, attempts: u32, endpoint: &Endpoint, headers: &m
     }
     if let Some(limit) = cx.timeouts.per_try.or(cx.timeouts.total) {
         let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-        headers.insert(name::X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, HeaderValue::from(millis));
+        headers.insert(
+            name::X_ENVOY_EXPECTED_RQ_TIMEOUT_MS,
+            HeaderValue::from(millis),
+        );
     }
     if endpoint.meshed && cx.connection.direction != Direction::Inbound {
         let announcement = &cx.connection.worker.announcement;
@@ -235,7 +300,10 @@ fn add_ours(cx: &Forwarding<'_>, attempts: u32, endpoint: &Endpoint, headers: &m
 }
 
 /// Where header formats take their values from.
-pub(crate) fn context<'a>(cx: &'a Forwarding<'_>, endpoint: Option<&'a Endpoint>) -> FormatContext<'a> {
+pub(crate) fn context<'a>(
+    cx: &'a Forwarding<'_>,
+    endpoint: Option<&'a Endpoint>,
+) -> FormatContext<'a> {
     let connection = &**cx.connection;
     FormatContext {
         method: Some(cx.head.method.as_str()),
@@ -279,7 +347,11 @@ fn assemble(
         let mut parts = http::uri::Parts::default();
         parts.authority = Some(Authority::try_from(authority).map_err(|_| Malformed::Host)?);
         if !connect {
-            parts.scheme = Some(if head.scheme == "https" { Scheme::HTTPS } else { Scheme::HTTP });
+            parts.scheme = Some(if head.scheme == "https" {
+                Scheme::HTTPS
+            } else {
+                Scheme::HTTP
+            });
             parts.path_and_query = Some(path);
         }
         Uri::from_parts(parts).map_err(|_| Malformed::Path)?

@@ -114,7 +114,12 @@ impl Source {
     pub fn attempt(self: &Rc<Self>) -> RequestBody {
         let number = self.current.get() + 1;
         self.current.set(number);
-        RequestBody::Shared(Attempt { source: Rc::clone(self), number, replayed: 0, done: false })
+        RequestBody::Shared(Attempt {
+            source: Rc::clone(self),
+            number,
+            replayed: 0,
+            done: false,
+        })
     }
 
     fn poll_incoming(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -146,9 +151,13 @@ impl Source {
 
     fn keep(&self, frame: &Frame<Bytes>) {
         if let Some(data) = frame.data_ref() {
-            self.progress.bytes.set(self.progress.bytes.get() + data.len() as u64);
+            self.progress
+                .bytes
+                .set(self.progress.bytes.get() + data.len() as u64);
         }
-        self.tees.borrow_mut().retain(|tee| tee.try_send(copy(frame)).is_ok());
+        self.tees
+            .borrow_mut()
+            .retain(|tee| tee.try_send(copy(frame)).is_ok());
         let mut slot = self.kept.borrow_mut();
         let Some(kept) = slot.as_mut() else { return };
         if let Some(data) = frame.data_ref() {
@@ -175,7 +184,9 @@ impl Source {
 
     /// Frames an attempt that comes next would have to repeat.
     fn kept_frames(&self) -> usize {
-        self.kept.borrow().as_ref().map_or(0, |kept| kept.data.len() + usize::from(kept.trailers.is_some()))
+        self.kept.borrow().as_ref().map_or(0, |kept| {
+            kept.data.len() + usize::from(kept.trailers.is_some())
+        })
     }
 }
 

@@ -13,9 +13,16 @@ use super::headers::name;
 use crate::listen::connection::Connection;
 
 /// Applies the manager's rule.
-pub(crate) fn apply(headers: &mut HeaderMap, rule: ForwardClientCertificate, connection: &Connection) {
+pub(crate) fn apply(
+    headers: &mut HeaderMap,
+    rule: ForwardClientCertificate,
+    connection: &Connection,
+) {
     use ForwardClientCertificate as Rule;
-    let mutual = connection.handshake.as_ref().is_some_and(|h| h.certificate.is_some());
+    let mutual = connection
+        .handshake
+        .as_ref()
+        .is_some_and(|h| h.certificate.is_some());
     match rule {
         Rule::AlwaysForwardOnly => return,
         Rule::ForwardOnly | Rule::AppendForward(_) if mutual => {}
@@ -23,9 +30,15 @@ pub(crate) fn apply(headers: &mut HeaderMap, rule: ForwardClientCertificate, con
             headers.remove(name::X_FORWARDED_CLIENT_CERT);
         }
     }
-    let (Rule::AppendForward(details) | Rule::SanitizeSet(details)) = rule else { return };
-    let Some(own) = element(connection, details) else { return };
-    let before = headers.get(name::X_FORWARDED_CLIENT_CERT).and_then(|value| value.to_str().ok());
+    let (Rule::AppendForward(details) | Rule::SanitizeSet(details)) = rule else {
+        return;
+    };
+    let Some(own) = element(connection, details) else {
+        return;
+    };
+    let before = headers
+        .get(name::X_FORWARDED_CLIENT_CERT)
+        .and_then(|value| value.to_str().ok());
     let text = before.map_or_else(|| own.clone(), |before| format!("{before},{own}"));
     if let Ok(value) = HeaderValue::from_str(&text) {
         headers.insert(name::X_FORWARDED_CLIENT_CERT, value);
@@ -49,7 +62,11 @@ fn element(connection: &Connection, details: CertificateDetails) -> Option<Strin
         text.push_str(";Subject=\"\"");
     }
     if details.uri {
-        let _ = write!(text, ";URI={}", handshake.principal.as_deref().unwrap_or_default());
+        let _ = write!(
+            text,
+            ";URI={}",
+            handshake.principal.as_deref().unwrap_or_default()
+        );
     }
     if details.dns
         && let Ok(info) = mesh_identity::certificate::CertificateInfo::from_der(certificate)

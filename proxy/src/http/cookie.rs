@@ -29,21 +29,34 @@ pub(crate) fn sticky(
     }
     let hash = forward.hash(view, client);
     let made = forward.hash.iter().find_map(|policy| match &policy.source {
-        HashSource::Cookie { name, generate: Some(lifetime), path } if !has_cookie(view.headers, name) => {
-            Some((name, *lifetime, path))
-        }
+        HashSource::Cookie {
+            name,
+            generate: Some(lifetime),
+            path,
+        } if !has_cookie(view.headers, name) => Some((name, *lifetime, path)),
         _ => None,
     });
-    let Some((name, lifetime, path)) = made else { return Sticky { hash, set_cookie: None } };
+    let Some((name, lifetime, path)) = made else {
+        return Sticky {
+            hash,
+            set_cookie: None,
+        };
+    };
     // The value is what the next request's hash will be made of: hash it the same way now.
     let value = format!("{:016x}", random());
     let mut headers = view.headers.clone();
     if let Ok(cookie) = HeaderValue::from_str(&format!("{name}={value}")) {
         headers.append(COOKIE, cookie);
     }
-    let with_cookie = RequestView { headers: &headers, ..*view };
+    let with_cookie = RequestView {
+        headers: &headers,
+        ..*view
+    };
     let hash = forward.hash(&with_cookie, client).or(hash);
-    Sticky { hash, set_cookie: HeaderValue::from_str(&set_cookie(name, &value, lifetime, path)).ok() }
+    Sticky {
+        hash,
+        set_cookie: HeaderValue::from_str(&set_cookie(name, &value, lifetime, path)).ok(),
+    }
 }
 
 fn set_cookie(name: &str, value: &str, lifetime: Duration, path: &str) -> String {
@@ -59,8 +72,12 @@ fn set_cookie(name: &str, value: &str, lifetime: Duration, path: &str) -> String
 }
 
 fn has_cookie(headers: &HeaderMap, name: &str) -> bool {
-    let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let cookies = headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
     cookies.flat_map(|line| line.split(';')).any(|pair| {
-        pair.split_once('=').is_some_and(|(key, _)| key.trim() == name)
+        pair.split_once('=')
+            .is_some_and(|(key, _)| key.trim() == name)
     })
 }

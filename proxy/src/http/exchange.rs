@@ -12,13 +12,13 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use mesh_route::cors::CorsDecision;
 use mesh_route::http_manager::HttpFilter;
-use mesh_route::route::WeightedCluster;
+use mesh_route::route::{Timeouts, WeightedCluster};
 use mesh_route::table::Matched;
 use mesh_route::{AuthzInput, ForwardRoute, HttpManager, RouteDecision, Snapshot, Verdict};
 use mesh_telemetry::access_log::ResponseFlag;
 use tokio::time::Instant;
 
-use super::attempt::Forwarding;
+use super::attempt::{Answered, Forwarding};
 use super::body::Replay;
 use super::failure::Failure;
 use super::finish::{self, Finish};
@@ -55,7 +55,11 @@ pub(crate) async fn serve(
     let current = connection.manager(&snapshot);
     let last = current.is_none() || connection.worker.is_draining();
     let manager = current.unwrap_or(manager);
-    let cx = Cx { connection: &connection, snapshot: &snapshot, manager: &manager };
+    let cx = Cx {
+        connection: &connection,
+        snapshot: &snapshot,
+        manager: &manager,
+    };
     let version = request.version();
     let mut report = Some(Box::new(Report::new(&connection, &manager)));
 
@@ -63,12 +67,16 @@ pub(crate) async fn serve(
     let mut response = match reply {
         Ok(Reply::Response(response) | Reply::Tunnel(response)) => response,
         Err(failure) => {
-            let report = report.as_mut().expect("only a tunnel takes the report, and it is no failure");
+            let report = report
+                .as_mut()
+                .expect("only a tunnel takes the report, and it is no failure");
             rescued(&failure, report, &manager)
         }
     };
     if last && version < Version::HTTP_2 && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     if let Some(mut report) = report {
         report.responded(response.status().as_u16(), response.headers());
@@ -77,7 +85,11 @@ pub(crate) async fn serve(
     Ok(response)
 }
 
-fn rescued(failure: &Failure, report: &mut Report, manager: &HttpManager) -> Response<ResponseBody> {
+fn rescued(
+    failure: &Failure,
+    report: &mut Report,
+    manager: &HttpManager,
+) -> Response<ResponseBody> {
     let answer = rescue::answer(failure, report.attempts > 1);
     tracing::debug!(%failure, fault = ?failure.fault(), details = %answer.details, "answered by us");
     let mut response = rescue::response(&answer, report.is_grpc());
@@ -95,10 +107,16 @@ async fn answer(
 ) -> Result<Reply, Failure> {
     let on_upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
-    let scheme = if cx.connection.is_tls() { "https" } else { "http" };
+    let scheme = if cx.connection.is_tls() {
+        "https"
+    } else {
+        "http"
+    };
     let port = cx.connection.destination.port();
     let (mut head, admission) = Head::admit(parts, cx.manager, scheme, port);
-    let taken = report.as_mut().expect("made by the caller, taken by a tunnel only");
+    let taken = report
+        .as_mut()
+        .expect("made by the caller, taken by a tunnel only");
     let client = match &admission {
         Admission::Go => prepare(&mut head, cx.manager, cx.connection, taken),
         _ => cx.connection.peer.ip(),
@@ -109,47 +127,83 @@ async fn answer(
         Admission::Go => {}
         Admission::Refuse(malformed) => return Err(malformed.into()),
         Admission::Redirect(path) => {
-            return Ok(Reply::Response(local(StatusCode::TEMPORARY_REDIRECT, Some(&path), Bytes::new())));
+            return Ok(Reply::Response(local(
+                StatusCode::TEMPORARY_REDIRECT,
+                Some(&path),
+                Bytes::new(),
+            )));
         }
     }
     authorize(cx, &head, client)?;
-    let table = cx.snapshot.route_table(cx.manager).ok_or(Failure::NoRoute)?;
+    let table = cx
+        .snapshot
+        .route_table(cx.manager)
+        .ok_or(Failure::NoRoute)?;
     let decision = table.route(&head.view(), cx.connection.worker.random());
     match decision {
         RouteDecision::NotFound => Err(Failure::NoRoute),
         RouteDecision::RequireTls => {
             let location = format!("https://{}{}", head.authority(), head.path());
-            Ok(Reply::Response(local(StatusCode::MOVED_PERMANENTLY, Some(&location), Bytes::new())))
+            Ok(Reply::Response(local(
+                StatusCode::MOVED_PERMANENTLY,
+                Some(&location),
+                Bytes::new(),
+            )))
         }
         RouteDecision::Redirect { matched, redirect } => {
             note_route(taken, &matched);
-            let status = StatusCode::from_u16(redirect.status).unwrap_or(StatusCode::MOVED_PERMANENTLY);
+            let status =
+                StatusCode::from_u16(redirect.status).unwrap_or(StatusCode::MOVED_PERMANENTLY);
             let response = local(status, Some(&redirect.location(&head.view())), Bytes::new());
             Ok(Reply::Response(finish_local(cx, taken, &matched, response)))
         }
-        RouteDecision::Direct { matched, status, body } => {
+        RouteDecision::Direct {
+            matched,
+            status,
+            body,
+        } => {
             note_route(taken, &matched);
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
             let response = local(status, None, body.clone());
             Ok(Reply::Response(finish_local(cx, taken, &matched, response)))
         }
-        RouteDecision::Forward { matched, forward, cluster } => {
+        RouteDecision::Forward {
+            matched,
+            forward,
+            cluster,
+        } => {
             note_route(taken, &matched);
-            let routed = Routed { head: &head, matched, forward, weighted: cluster, client };
+            let routed = Routed {
+                head: &head,
+                matched,
+                forward,
+                weighted: cluster,
+                client,
+            };
             Box::pin(forwarded(cx, report, &routed, body, on_upgrade)).await
         }
     }
 }
 
 fn authorize(cx: &Cx<'_>, head: &Head, client: IpAddr) -> Result<(), Failure> {
-    if !cx.manager.filters.iter().any(|filter| matches!(filter, HttpFilter::Rbac(_))) {
+    if !cx
+        .manager
+        .filters
+        .iter()
+        .any(|filter| matches!(filter, HttpFilter::Rbac(_)))
+    {
         return Ok(());
     }
     let view = head.view();
-    let input = AuthzInput { remote: client, ..cx.connection.authz_input(Some(&view)) };
+    let input = AuthzInput {
+        remote: client,
+        ..cx.connection.authz_input(Some(&view))
+    };
     match cx.manager.authorize(&input) {
         Verdict::Allow { .. } => Ok(()),
-        Verdict::Deny { policy } => Err(Failure::Denied { policy: policy.cloned() }),
+        Verdict::Deny { policy } => Err(Failure::Denied {
+            policy: policy.cloned(),
+        }),
     }
 }
 
@@ -210,7 +264,9 @@ async fn forwarded(
     body: Incoming,
     on_upgrade: OnUpgrade,
 ) -> Result<Reply, Failure> {
-    let taken = report.as_mut().expect("made by the caller, taken by a tunnel only");
+    let taken = report
+        .as_mut()
+        .expect("made by the caller, taken by a tunnel only");
     let head = routed.head;
     if let Some(protocol) = &head.upgrade
         && !cx.manager.allows_upgrade(protocol, routed.forward)
@@ -223,20 +279,29 @@ async fn forwarded(
         CorsDecision::Preflight(headers) => {
             let mut response = local(StatusCode::OK, None, Bytes::new());
             response.headers_mut().extend(headers);
-            return Ok(Reply::Response(finish_local(cx, taken, &routed.matched, response)));
+            return Ok(Reply::Response(finish_local(
+                cx,
+                taken,
+                &routed.matched,
+                response,
+            )));
         }
     };
     taken.cluster_name = Some(Arc::clone(&routed.weighted.name));
     inject_fault(cx, taken, routed).await?;
-    let cluster = cx.snapshot.cluster(&routed.weighted.name).ok_or_else(|| Failure::NoCluster {
-        cluster: Arc::clone(&routed.weighted.name),
-        status: routed.forward.cluster_not_found_status,
-    })?;
+    let cluster = cx
+        .snapshot
+        .cluster(&routed.weighted.name)
+        .ok_or_else(|| Failure::NoCluster {
+            cluster: Arc::clone(&routed.weighted.name),
+            status: routed.forward.cluster_not_found_status,
+        })?;
     taken.cluster = Some(Arc::clone(cluster));
-    let timeouts = routed.forward.timeouts(&head.headers);
-    let view = head.view();
     let client = SocketAddr::new(routed.client, cx.connection.peer.port());
-    let sticky = cookie::sticky(routed.forward, &view, client, || cx.connection.worker.random());
+    let view = head.view();
+    let sticky = cookie::sticky(routed.forward, &view, client, || {
+        cx.connection.worker.random()
+    });
     let forwarding = Forwarding {
         connection: cx.connection,
         snapshot: cx.snapshot,
@@ -245,38 +310,81 @@ async fn forwarded(
         forward: routed.forward,
         weighted: routed.weighted,
         cluster,
-        timeouts,
+        timeouts: routed.forward.timeouts(&head.headers),
         client: routed.client,
         hash: sticky.hash,
     };
-    let may_repeat = routed.forward.retry.is_some() || is_idempotent(&head.method);
-    let replay = if may_repeat && head.upgrade.is_none() { Replay::Keep } else { Replay::Once };
-    let (payload, progress) = Payload::new(body, replay);
-    taken.progress = progress;
+    let payload = payload(taken, routed, body);
     mirror::start(&forwarding, &payload);
-
-    let now = Instant::now();
-    let idle = timeouts.idle.or(cx.manager.stream_idle_timeout).filter(|limit| !limit.is_zero());
-    let deadlines = Deadlines {
-        total: timeouts.total.map(|limit| now + limit),
-        stream: timeouts.max_stream.or(cx.manager.max_stream_duration).map(|limit| now + limit),
-        idle,
-    };
+    let deadlines = deadlines(cx.manager, &forwarding.timeouts);
     let answered = forward::run(&forwarding, taken, &payload, &deadlines).await?;
-    let finish = Finish { forwarding: &forwarding, manager: cx.manager, cors, cookie: sticky.set_cookie };
+    let finish = Finish {
+        forwarding: &forwarding,
+        manager: cx.manager,
+        cors,
+        cookie: sticky.set_cookie,
+    };
     if tunnel::agreed(head, answered.response.status()) {
         return Ok(tunnelled(cx, report, &finish, answered, on_upgrade));
     }
+    Ok(Reply::Response(respond(
+        &finish, taken, answered, deadlines,
+    )))
+}
+
+/// Keeps what has passed of the body where another attempt may need it.
+fn payload(report: &mut Report, routed: &Routed<'_>, body: Incoming) -> Payload {
+    let may_repeat = routed.forward.retry.is_some() || is_idempotent(&routed.head.method);
+    let replay = if may_repeat && routed.head.upgrade.is_none() {
+        Replay::Keep
+    } else {
+        Replay::Once
+    };
+    let (payload, progress) = Payload::new(body, replay);
+    report.progress = progress;
+    payload
+}
+
+fn deadlines(manager: &HttpManager, timeouts: &Timeouts) -> Deadlines {
+    let idle = timeouts
+        .idle
+        .or(manager.stream_idle_timeout)
+        .filter(|limit| !limit.is_zero());
+    let stream = timeouts.max_stream.or(manager.max_stream_duration);
+    if timeouts.total.is_none() && stream.is_none() {
+        return Deadlines {
+            idle,
+            ..Deadlines::default()
+        };
+    }
+    let now = Instant::now();
+    Deadlines {
+        total: timeouts.total.map(|limit| now + limit),
+        stream: stream.map(|limit| now + limit),
+        idle,
+    }
+}
+
+fn respond(
+    finish: &Finish<'_>,
+    report: &mut Report,
+    answered: Answered,
+    deadlines: Deadlines,
+) -> Response<ResponseBody> {
     let (mut parts, incoming) = answered.response.into_parts();
-    finish::upstream_response(&finish, taken, &mut parts.status, &mut parts.headers);
+    finish::upstream_response(finish, report, &mut parts.status, &mut parts.headers);
     parts.version = Version::HTTP_11;
-    parts.extensions = finish::kept_extensions(cx.manager, parts.extensions);
+    parts.extensions = finish::kept_extensions(finish.manager, parts.extensions);
     let body = ResponseBody::upstream(incoming, answered.held, deadlines);
-    Ok(Reply::Response(Response::from_parts(parts, body)))
+    Response::from_parts(parts, body)
 }
 
 fn cross_origin(cx: &Cx<'_>, routed: &Routed<'_>) -> CorsDecision {
-    let enabled = cx.manager.filters.iter().any(|filter| matches!(filter, HttpFilter::Cors));
+    let enabled = cx
+        .manager
+        .filters
+        .iter()
+        .any(|filter| matches!(filter, HttpFilter::Cors));
     match &routed.matched.route.cors {
         Some(cors) if enabled => cors.decide(&routed.head.view()),
         _ => CorsDecision::NotCors,
@@ -284,22 +392,30 @@ fn cross_origin(cx: &Cx<'_>, routed: &Routed<'_>) -> CorsDecision {
 }
 
 /// First the delay, then the abort, as Envoy's fault filter.
-async fn inject_fault(cx: &Cx<'_>, report: &mut Report, routed: &Routed<'_>) -> Result<(), Failure> {
-    let Some(fault) = cx.manager.fault(&routed.matched) else { return Ok(()) };
+async fn inject_fault(
+    cx: &Cx<'_>,
+    report: &mut Report,
+    routed: &Routed<'_>,
+) -> Result<(), Failure> {
+    let Some(fault) = cx.manager.fault(&routed.matched) else {
+        return Ok(());
+    };
     let random = cx.connection.worker.random();
     let decision = fault.decide(&routed.head.view(), &routed.weighted.name, random);
     if let Some(delay) = decision.delay {
         report.flags.insert(ResponseFlag::DelayInjected);
         tokio::time::sleep(delay).await;
     }
-    decision.abort.map_or(Ok(()), |abort| Err(Failure::Injected(abort)))
+    decision
+        .abort
+        .map_or(Ok(()), |abort| Err(Failure::Injected(abort)))
 }
 
 fn tunnelled(
     cx: &Cx<'_>,
     report: &mut Option<Box<Report>>,
     finish: &Finish<'_>,
-    answered: super::attempt::Answered,
+    answered: Answered,
     on_upgrade: OnUpgrade,
 ) -> Reply {
     let mut report = report.take().expect("taken here only");
@@ -311,6 +427,12 @@ fn tunnelled(
     *response.status_mut() = status;
     report.responded(status.as_u16(), &headers);
     *response.headers_mut() = headers;
-    tunnel::start(&cx.connection.worker, on_upgrade, answered.response, answered.held, report);
+    tunnel::start(
+        &cx.connection.worker,
+        on_upgrade,
+        answered.response,
+        answered.held,
+        report,
+    );
     Reply::Tunnel(response)
 }

@@ -90,9 +90,9 @@ impl Failure {
         match self {
             Self::Acquire(AcquireError::Connect(_)) => Some(Outcome::ConnectFailure),
             Self::Stream(error) if error.broken == Broken::Refused => Some(Outcome::RefusedStream),
-            Self::Stream(error) => {
-                Some(Outcome::Reset { sent_headers: error.retry != Retry::Safe })
-            }
+            Self::Stream(error) => Some(Outcome::Reset {
+                sent_headers: error.retry != Retry::Safe,
+            }),
             Self::Timeout(Timeout::PerTry) => Some(Outcome::PerTryTimeout),
             _ => None,
         }

@@ -33,15 +33,28 @@ pub(crate) fn upstream_response(
 ) {
     report.details = Some("via_upstream".into());
     let switching = *status == StatusCode::SWITCHING_PROTOCOLS;
-    strip_hop_by_hop(headers, if switching { Upgrade::Keep } else { Upgrade::Strip });
+    strip_hop_by_hop(
+        headers,
+        if switching {
+            Upgrade::Keep
+        } else {
+            Upgrade::Strip
+        },
+    );
     exchange_metadata(finish, report, headers);
     if let Some(time) = report.service_time {
         let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        headers.insert(name::X_ENVOY_UPSTREAM_SERVICE_TIME, HeaderValue::from(millis));
+        headers.insert(
+            name::X_ENVOY_UPSTREAM_SERVICE_TIME,
+            HeaderValue::from(millis),
+        );
     }
     let forwarding = finish.forwarding;
     if forwarding.matched.host.include_attempt_count_in_response {
-        headers.insert(name::X_ENVOY_ATTEMPT_COUNT, HeaderValue::from(report.attempts));
+        headers.insert(
+            name::X_ENVOY_ATTEMPT_COUNT,
+            HeaderValue::from(report.attempts),
+        );
     }
     let context = mesh_route::FormatContext {
         status: Some(status.as_u16()),
@@ -59,7 +72,12 @@ pub(crate) fn upstream_response(
     {
         headers.insert(name::X_REQUEST_ID, id.clone());
     }
-    if let Some(via) = finish.manager.via.as_deref().and_then(|via| HeaderValue::from_str(via).ok()) {
+    if let Some(via) = finish
+        .manager
+        .via
+        .as_deref()
+        .and_then(|via| HeaderValue::from_str(via).ok())
+    {
         headers.append(header::VIA, via);
     }
     server_header(headers, finish.manager);
@@ -72,13 +90,20 @@ fn exchange_metadata(finish: &Finish<'_>, report: &Report, headers: &mut HeaderM
     headers.remove(name::X_ENVOY_PEER_METADATA_ID);
     if finish.forwarding.connection.direction == Direction::Inbound {
         if report.client.is_some() {
-            headers.insert(name::X_ENVOY_PEER_METADATA, worker.announcement.metadata.clone());
-            headers.insert(name::X_ENVOY_PEER_METADATA_ID, worker.announcement.id.clone());
+            headers.insert(
+                name::X_ENVOY_PEER_METADATA,
+                worker.announcement.metadata.clone(),
+            );
+            headers.insert(
+                name::X_ENVOY_PEER_METADATA_ID,
+                worker.announcement.id.clone(),
+            );
         }
     } else if let (Some(value), Some(info)) = (told, &report.upstream)
         && info.peer.borrow().is_none()
     {
-        info.peer.replace(worker.peers.get(&value).map(|peer| Rc::clone(&peer)));
+        info.peer
+            .replace(worker.peers.get(&value).map(|peer| Rc::clone(&peer)));
     }
 }
 
@@ -99,5 +124,9 @@ pub(crate) fn server_header(headers: &mut HeaderMap, manager: &HttpManager) {
 
 /// hyper's note of the upstream's header case, if the client's side writes names as they came.
 pub(crate) fn kept_extensions(manager: &HttpManager, extensions: Extensions) -> Extensions {
-    if manager.http1.preserve_case { extensions } else { Extensions::new() }
+    if manager.http1.preserve_case {
+        extensions
+    } else {
+        Extensions::new()
+    }
 }

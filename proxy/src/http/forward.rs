@@ -33,7 +33,12 @@ pub(crate) async fn run(
     let attempts = Box::pin(attempts(cx, report, payload));
     let answered = within(attempts, deadlines, moved).await;
     if let Err(Failure::Timeout(Timeout::Request)) = &answered {
-        cx.connection.worker.stats.cluster(&cx.cluster.name).rq_timeout.inc();
+        cx.connection
+            .worker
+            .stats
+            .cluster(&cx.cluster.name)
+            .rq_timeout
+            .inc();
     }
     payload.forget();
     answered
@@ -49,16 +54,25 @@ async fn attempts(
     let mut _retrying: Option<LimitGuard> = None;
     loop {
         let result = one(cx, report, payload, &mut tried).await;
-        let Some(policy) = &cx.forward.retry else { return result };
+        let Some(policy) = &cx.forward.retry else {
+            return result;
+        };
         match decide(cx, policy, &result, payload, retries) {
             Decision::Done => return result,
             Decision::Exhausted => {
-                report.flags.insert(ResponseFlag::UpstreamRetryLimitExceeded);
+                report
+                    .flags
+                    .insert(ResponseFlag::UpstreamRetryLimitExceeded);
                 return result;
             }
             Decision::Again { pause, permit } => {
                 drop(result); // the failed response's connection closes, or its stream is reset
-                cx.connection.worker.stats.cluster(&cx.cluster.name).rq_retry.inc();
+                cx.connection
+                    .worker
+                    .stats
+                    .cluster(&cx.cluster.name)
+                    .rq_retry
+                    .inc();
                 retries += 1;
                 _retrying = Some(permit);
                 if !pause.is_zero() {
@@ -77,11 +91,18 @@ async fn one(
     tried: &mut Tried,
 ) -> Result<Answered, Failure> {
     let attempt = Box::pin(attempt::run(cx, report, payload, tried));
-    let Some(limit) = cx.timeouts.per_try else { return attempt.await };
+    let Some(limit) = cx.timeouts.per_try else {
+        return attempt.await;
+    };
     match tokio::time::timeout(limit, attempt).await {
         Ok(result) => result,
         Err(_elapsed) => {
-            cx.connection.worker.stats.cluster(&cx.cluster.name).rq_per_try_timeout.inc();
+            cx.connection
+                .worker
+                .stats
+                .cluster(&cx.cluster.name)
+                .rq_per_try_timeout
+                .inc();
             Err(Failure::Timeout(Timeout::PerTry))
         }
     }
@@ -101,7 +122,10 @@ fn decide(
     retries: u32,
 ) -> Decision {
     let outcome = match result {
-        Ok(answered) => of_response(answered.response.status().as_u16(), answered.response.headers()),
+        Ok(answered) => of_response(
+            answered.response.status().as_u16(),
+            answered.response.headers(),
+        ),
         Err(failure) => match failure.outcome() {
             Some(outcome) => outcome,
             None => return Decision::Done,
@@ -113,20 +137,35 @@ fn decide(
     let random = cx.connection.worker.random();
     let Some(pause) = policy.should_retry(&outcome, retries, random) else {
         let spent = retries > 0 && retries >= policy.max_retries && policy.is_retriable(&outcome);
-        return if spent { Decision::Exhausted } else { Decision::Done };
+        return if spent {
+            Decision::Exhausted
+        } else {
+            Decision::Done
+        };
     };
     match cx.cluster.acquire(Limit::Retries) {
         Ok(permit) => Decision::Again { pause, permit },
         Err(_overflow) => {
-            cx.connection.worker.stats.cluster(&cx.cluster.name).rq_retry_overflow.inc();
+            cx.connection
+                .worker
+                .stats
+                .cluster(&cx.cluster.name)
+                .rq_retry_overflow
+                .inc();
             Decision::Done
         }
     }
 }
 
 fn of_response(status: u16, headers: &HeaderMap) -> Outcome<'_> {
-    let grpc_status = headers.get(name::GRPC_STATUS).and_then(|value| value.to_str().ok());
-    Outcome::Response { status, grpc_status: grpc_status.and_then(|text| text.parse().ok()), headers }
+    let grpc_status = headers
+        .get(name::GRPC_STATUS)
+        .and_then(|value| value.to_str().ok());
+    Outcome::Response {
+        status,
+        grpc_status: grpc_status.and_then(|text| text.parse().ok()),
+        headers,
+    }
 }
 
 /// Waits for `attempts` as long as the deadlines allow. The idle limit starts anew whenever the
@@ -139,7 +178,9 @@ async fn within<T>(
     let mut attempts = pin!(attempts);
     let mut seen = moved();
     loop {
-        let idle = deadlines.idle.map(|limit| (Instant::now() + limit, Timeout::Idle));
+        let idle = deadlines
+            .idle
+            .map(|limit| (Instant::now() + limit, Timeout::Idle));
         let limits = [
             deadlines.total.map(|at| (at, Timeout::Request)),
             deadlines.stream.map(|at| (at, Timeout::MaxDuration)),

@@ -6,9 +6,9 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::uri::{InvalidUri, PathAndQuery};
 use http::{Extensions, Method, Uri, Version};
+use mesh_route::HttpManager;
 use mesh_route::RequestView;
 use mesh_route::http_manager::{Normalised, StripPort};
-use mesh_route::HttpManager;
 
 use super::headers::{self, Malformed, upgrade_protocol};
 
@@ -105,8 +105,12 @@ impl Head {
             return;
         }
         let authority = self.authority();
-        let Some((host, port)) = authority.rsplit_once(':') else { return };
-        let Ok(port) = port.parse::<u16>() else { return };
+        let Some((host, port)) = authority.rsplit_once(':') else {
+            return;
+        };
+        let Ok(port) = port.parse::<u16>() else {
+            return;
+        };
         if rule == StripPort::Any || port == listener_port {
             self.authority = Some(host.to_owned());
         }
@@ -137,7 +141,10 @@ impl Head {
     ///
     /// # Errors
     /// If a path that a rule wrote is no valid one.
-    pub(crate) fn path_and_query(&self, rewritten: Option<&str>) -> Result<PathAndQuery, InvalidUri> {
+    pub(crate) fn path_and_query(
+        &self,
+        rewritten: Option<&str>,
+    ) -> Result<PathAndQuery, InvalidUri> {
         match (rewritten, &self.path, self.uri.path_and_query()) {
             (Some(path), _, _) => PathAndQuery::try_from(path),
             (None, Some(path), _) => PathAndQuery::try_from(path.as_str()),
@@ -175,7 +182,10 @@ impl Head {
 
 /// Bytes of names and values.
 pub(crate) fn size_of_headers(headers: &HeaderMap) -> usize {
-    headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
+    headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum()
 }
 
 /// A value as text, empty if it is not ASCII.

@@ -102,13 +102,19 @@ pub(crate) fn check_framing(request: &Parts) -> Result<(), Malformed> {
 
 /// The protocol an HTTP/1.1 request or response asks to switch to.
 pub(crate) fn upgrade_protocol(headers: &HeaderMap) -> Option<&str> {
-    let asked = headers.get_all(header::CONNECTION).iter().any(|value| {
-        list(value).any(|item| item.eq_ignore_ascii_case("upgrade"))
-    });
+    let asked = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .any(|value| list(value).any(|item| item.eq_ignore_ascii_case("upgrade")));
     if !asked {
         return None;
     }
-    headers.get(header::UPGRADE)?.to_str().ok().map(str::trim).filter(|name| !name.is_empty())
+    headers
+        .get(header::UPGRADE)?
+        .to_str()
+        .ok()
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
 }
 
 /// Whether an upgrade survives [`strip_hop_by_hop`].
@@ -131,9 +137,12 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap, upgrade: Upgrade) {
     headers.remove(name::PROXY_CONNECTION);
     headers.remove(header::TRANSFER_ENCODING);
     if let Entry::Occupied(te) = headers.entry(header::TE) {
-        let trailers = te.iter().any(|value| list(value).any(|item| item == "trailers"));
+        let trailers = te
+            .iter()
+            .any(|value| list(value).any(|item| item == "trailers"));
         if trailers {
-            te.into_mut().clone_from(&HeaderValue::from_static("trailers"));
+            te.into_mut()
+                .clone_from(&HeaderValue::from_static("trailers"));
         } else {
             te.remove_entry_mult();
         }
@@ -154,12 +163,16 @@ fn strip_named_by_connection(headers: &mut HeaderMap) {
     let mut named: SmallVec<[HeaderName; 4]> = SmallVec::new();
     for value in headers.get_all(header::CONNECTION) {
         for item in list(value) {
-            if ["close", "keep-alive", "upgrade", "te"].iter().any(|s| item.eq_ignore_ascii_case(s))
+            if ["close", "keep-alive", "upgrade", "te"]
+                .iter()
+                .any(|s| item.eq_ignore_ascii_case(s))
             {
                 continue;
             }
             // A client must not make us drop what the next hop's policy depends on.
-            let Ok(item) = HeaderName::try_from(item) else { continue };
+            let Ok(item) = HeaderName::try_from(item) else {
+                continue;
+            };
             if item != header::HOST && !item.as_str().starts_with("x-forwarded-") {
                 named.push(item);
             }
@@ -184,7 +197,10 @@ pub(crate) fn sanitize_from_stranger(headers: &mut HeaderMap) {
 /// Appends `address` to `x-forwarded-for`.
 pub(crate) fn append_forwarded_for(headers: &mut HeaderMap, address: IpAddr) {
     let mut text = String::with_capacity(40);
-    if let Some(before) = headers.get(name::X_FORWARDED_FOR).and_then(|v| v.to_str().ok()) {
+    if let Some(before) = headers
+        .get(name::X_FORWARDED_FOR)
+        .and_then(|v| v.to_str().ok())
+    {
         text.push_str(before);
         text.push(',');
     }
@@ -204,7 +220,11 @@ pub(crate) fn forwarded_address(headers: &HeaderMap, trusted_hops: u32) -> Optio
 }
 
 /// Sets `x-request-id` if absent or if `keep` is false.
-pub(crate) fn ensure_request_id(headers: &mut HeaderMap, keep: bool, make: impl FnOnce() -> HeaderValue) {
+pub(crate) fn ensure_request_id(
+    headers: &mut HeaderMap,
+    keep: bool,
+    make: impl FnOnce() -> HeaderValue,
+) {
     if !keep || !headers.contains_key(name::X_REQUEST_ID) {
         headers.insert(name::X_REQUEST_ID, make());
     }
@@ -220,9 +240,14 @@ pub(crate) fn is_idempotent(method: &Method) -> bool {
 
 /// True for gRPC requests and responses.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    let Some(kind) = headers.get(header::CONTENT_TYPE) else { return false };
-    let Some(rest) = kind.as_bytes().strip_prefix(b"application/grpc") else { return false };
-    rest.first().is_none_or(|&byte| byte == b'+' || byte == b';')
+    let Some(kind) = headers.get(header::CONTENT_TYPE) else {
+        return false;
+    };
+    let Some(rest) = kind.as_bytes().strip_prefix(b"application/grpc") else {
+        return false;
+    };
+    rest.first()
+        .is_none_or(|&byte| byte == b'+' || byte == b';')
 }
 
 #[cfg(test)]

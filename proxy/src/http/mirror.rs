@@ -27,7 +27,9 @@ pub(crate) fn start(cx: &Forwarding<'_>, payload: &Payload) {
         if !mirror.chosen(worker.random()) {
             continue;
         }
-        let Some(cluster) = cx.snapshot.cluster(&mirror.cluster).cloned() else { continue };
+        let Some(cluster) = cx.snapshot.cluster(&mirror.cluster).cloned() else {
+            continue;
+        };
         send(cx, cluster, payload.tee(), mirror.keep_host);
     }
 }
@@ -40,17 +42,37 @@ fn send(cx: &Forwarding<'_>, cluster: Arc<Cluster>, body: RequestBody, keep_host
         random: worker.random(),
         ..PickRequest::default()
     };
-    let Ok(picked) = cluster.pick(&pick) else { return };
+    let Ok(picked) = cluster.pick(&pick) else {
+        return;
+    };
     let http2 = cluster.http.protocol == HttpProtocol::Http2;
-    let version = if http2 { http::Version::HTTP_2 } else { http::Version::HTTP_11 };
-    let shadow = Forwarding { cluster: &cluster, ..*cx };
-    let Ok(mut request) = build(&shadow, 1, version, &picked.endpoint, body) else { return };
+    let version = if http2 {
+        http::Version::HTTP_2
+    } else {
+        http::Version::HTTP_11
+    };
+    let shadow = Forwarding {
+        cluster: &cluster,
+        ..*cx
+    };
+    let Ok(mut request) = build(&shadow, 1, version, &picked.endpoint, body) else {
+        return;
+    };
     if !keep_host {
         rename(&mut request);
     }
     worker.clone().spawn(async move {
-        let protocol = if http2 { Protocol::Http2 } else { Protocol::Http1 };
-        let target = Target { cluster: &cluster, endpoint: &picked.endpoint, protocol, host: None };
+        let protocol = if http2 {
+            Protocol::Http2
+        } else {
+            Protocol::Http1
+        };
+        let target = Target {
+            cluster: &cluster,
+            endpoint: &picked.endpoint,
+            protocol,
+            host: None,
+        };
         let exchange = Box::pin(exchange(&worker, &target, request));
         if tokio::time::timeout(LIMIT, exchange).await.is_err() {
             tracing::debug!(cluster = %cluster.name, "shadow request timed out");
@@ -59,11 +81,15 @@ fn send(cx: &Forwarding<'_>, cluster: Arc<Cluster>, body: RequestBody, keep_host
 }
 
 async fn exchange(worker: &Rc<Worker>, target: &Target<'_>, request: http::Request<RequestBody>) {
-    let Ok(_permit) = target.cluster.acquire(Limit::Requests) else { return };
+    let Ok(_permit) = target.cluster.acquire(Limit::Requests) else {
+        return;
+    };
     let stats = worker.stats.cluster(&target.cluster.name);
     stats.rq_total.inc();
     let _active = stats.rq_active.hold();
-    let Ok(mut lease) = upstream::acquire(worker, target, Reuse::Allowed).await else { return };
+    let Ok(mut lease) = upstream::acquire(worker, target, Reuse::Allowed).await else {
+        return;
+    };
     match lease.send(request).await {
         Ok(response) => {
             if drain(response.into_body()).await {
@@ -91,7 +117,10 @@ fn rename(request: &mut http::Request<RequestBody>) {
         Some((name, port)) => format!("{name}-shadow:{port}"),
         None => format!("{host}-shadow"),
     };
-    if let Some(host) = request.headers().get(HOST).and_then(|value| value.to_str().ok())
+    if let Some(host) = request
+        .headers()
+        .get(HOST)
+        .and_then(|value| value.to_str().ok())
         && let Ok(value) = HeaderValue::from_str(&shadow(host))
     {
         request.headers_mut().insert(HOST, value);

@@ -19,7 +19,12 @@ use super::report::Report;
 use crate::listen::connection::{Connection, Direction};
 
 /// Applies the manager's rules; returns the client's address by them.
-pub(crate) fn prepare(head: &mut Head, manager: &HttpManager, connection: &Connection, report: &mut Report) -> IpAddr {
+pub(crate) fn prepare(
+    head: &mut Head,
+    manager: &HttpManager,
+    connection: &Connection,
+    report: &mut Report,
+) -> IpAddr {
     let peer = connection.peer.ip();
     let hops = manager.xff_trusted_hops;
     let headers = &mut head.headers;
@@ -31,21 +36,30 @@ pub(crate) fn prepare(head: &mut Head, manager: &HttpManager, connection: &Conne
     if manager.use_remote_address {
         at_edge(headers, manager, peer, client, head.scheme);
     } else if !headers.contains_key(name::X_FORWARDED_PROTO) {
-        headers.insert(name::X_FORWARDED_PROTO, HeaderValue::from_static(head.scheme));
+        headers.insert(
+            name::X_FORWARDED_PROTO,
+            HeaderValue::from_static(head.scheme),
+        );
     }
     take_peer_metadata(headers, connection, report);
     client_cert::apply(headers, manager.client_certificate, connection);
     if manager.generate_request_id {
         let keep = manager.preserve_external_request_id || !manager.use_remote_address;
         let worker = &connection.worker;
-        ensure_request_id(headers, keep, || worker.with_rng(|rng| new_request_id(rng)));
+        ensure_request_id(headers, keep, || worker.with_rng(new_request_id));
     }
     trace(headers, manager, connection);
     client
 }
 
 /// The first proxy of ours: nothing the client says about itself is believed.
-fn at_edge(headers: &mut HeaderMap, manager: &HttpManager, peer: IpAddr, client: IpAddr, scheme: &'static str) {
+fn at_edge(
+    headers: &mut HeaderMap,
+    manager: &HttpManager,
+    peer: IpAddr,
+    client: IpAddr,
+    scheme: &'static str,
+) {
     let internal = is_private(client) && !headers.contains_key(name::X_FORWARDED_FOR);
     if !internal {
         sanitize_from_stranger(headers);
@@ -74,7 +88,9 @@ fn is_private(address: IpAddr) -> bool {
 /// The application behind us must not see what proxies tell each other, and one in front of us
 /// must not speak for us.
 fn take_peer_metadata(headers: &mut HeaderMap, connection: &Connection, report: &mut Report) {
-    let Some(value) = headers.remove(name::X_ENVOY_PEER_METADATA) else { return };
+    let Some(value) = headers.remove(name::X_ENVOY_PEER_METADATA) else {
+        return;
+    };
     headers.remove(name::X_ENVOY_PEER_METADATA_ID);
     if connection.direction != Direction::Outbound {
         report.client = connection.worker.peers.get(&value);
@@ -83,12 +99,16 @@ fn take_peer_metadata(headers: &mut HeaderMap, connection: &Connection, report: 
 
 /// Joins the trace: a child span of the client's, or a new trace where there is none.
 fn trace(headers: &mut HeaderMap, manager: &HttpManager, connection: &Connection) {
-    let Some(settings) = &manager.tracing else { return };
+    let Some(settings) = &manager.tracing else {
+        return;
+    };
     let worker = &connection.worker;
     let context = worker.with_rng(|rng| match Context::from_headers(headers) {
         Some(parent) => parent.child(rng),
         None => {
-            let percent = settings.random_sampling_percent.min(settings.overall_sampling_percent);
+            let percent = settings
+                .random_sampling_percent
+                .min(settings.overall_sampling_percent);
             let sampling = Sampler::percent(percent).sample(rng);
             Context::root(rng, sampling)
         }

@@ -144,26 +144,40 @@ impl Report {
     }
 
     fn body_bytes(&self) -> u64 {
-        let body = self.progress.as_ref().map_or(0, |progress| progress.bytes.get());
+        let body = self
+            .progress
+            .as_ref()
+            .map_or(0, |progress| progress.bytes.get());
         body + self.tunnelled
     }
 
     /// The call is gRPC.
     pub(crate) fn is_grpc(&self) -> bool {
-        self.head.as_ref().is_some_and(|head| is_grpc(&head.headers))
+        self.head
+            .as_ref()
+            .is_some_and(|head| is_grpc(&head.headers))
     }
 
     fn ends(&self) -> Ends {
-        let upstream_peer = self.upstream.as_ref().and_then(|info| info.peer.borrow().clone());
+        let upstream_peer = self
+            .upstream
+            .as_ref()
+            .and_then(|info| info.peer.borrow().clone());
         let peer = match self.connection.direction {
             Direction::Inbound => self.client.as_ref(),
             Direction::Outbound | Direction::Gateway => upstream_peer.as_ref(),
         };
-        let host = self.head.as_ref().map(|head| without_port(head.authority()));
+        let host = self
+            .head
+            .as_ref()
+            .map(|head| without_port(head.authority()));
         let far = Far {
             cluster: self.cluster.as_deref(),
             endpoint: self.endpoint.as_ref(),
-            principal: self.upstream.as_ref().and_then(|info| info.principal.as_ref()),
+            principal: self
+                .upstream
+                .as_ref()
+                .and_then(|info| info.principal.as_ref()),
             peer,
             host,
         };
@@ -177,17 +191,29 @@ impl Report {
 
     fn count(&self, duration: Duration) {
         let request_head = self.head.as_ref().map_or(0, |head| head.size_bytes());
-        let protocol = if self.is_grpc() { RequestProtocol::Grpc } else { RequestProtocol::Http };
+        let protocol = if self.is_grpc() {
+            RequestProtocol::Grpc
+        } else {
+            RequestProtocol::Http
+        };
         let outcome = Outcome {
             protocol,
             code: self.status,
-            grpc_status: self.grpc_status.filter(|_| protocol == RequestProtocol::Grpc),
+            grpc_status: self
+                .grpc_status
+                .filter(|_| protocol == RequestProtocol::Grpc),
             flags: Flags(self.flags),
         };
         let request_bytes = request_head + self.body_bytes();
         let response_bytes = self.response_head_bytes + self.bytes_sent;
         let recorder = &self.connection.worker.recorder;
-        recorder.request(&self.ends(), outcome, duration, request_bytes, response_bytes);
+        recorder.request(
+            &self.ends(),
+            outcome,
+            duration,
+            request_bytes,
+            response_bytes,
+        );
     }
 
     fn log(&self, duration: Duration) {
@@ -250,8 +276,10 @@ impl Report {
 impl Drop for Report {
     fn drop(&mut self) {
         if !self.complete {
-            self.flags.insert(ResponseFlag::DownstreamConnectionTermination);
-            self.details.get_or_insert(Cow::Borrowed("downstream_remote_disconnect"));
+            self.flags
+                .insert(ResponseFlag::DownstreamConnectionTermination);
+            self.details
+                .get_or_insert(Cow::Borrowed("downstream_remote_disconnect"));
         }
         let duration = self.started.elapsed();
         self.count(duration);

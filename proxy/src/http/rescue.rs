@@ -40,7 +40,14 @@ impl Answer {
     ) -> Self {
         let flags = flag.map(ResponseFlags::from).unwrap_or_default();
         let (body, details) = (body.into(), details.into());
-        Self { status, grpc_status: None, body, flags, details, overloaded: false }
+        Self {
+            status,
+            grpc_status: None,
+            body,
+            flags,
+            details,
+            overloaded: false,
+        }
     }
 }
 
@@ -48,26 +55,35 @@ impl Answer {
 pub(crate) fn answer(failure: &Failure, retried: bool) -> Answer {
     use ResponseFlag as Flag;
     match failure {
-        Failure::Malformed(Malformed::Host) => {
-            Answer::new(StatusCode::BAD_REQUEST, Some(Flag::DownstreamProtocolError), "", "missing_host_header")
-        }
+        Failure::Malformed(Malformed::Host) => Answer::new(
+            StatusCode::BAD_REQUEST,
+            Some(Flag::DownstreamProtocolError),
+            "",
+            "missing_host_header",
+        ),
         Failure::Malformed(Malformed::TransferCoding) => Answer::new(
             StatusCode::NOT_IMPLEMENTED,
             Some(Flag::DownstreamProtocolError),
             "Not Implemented",
             "http1.invalid_transfer_encoding",
         ),
-        Failure::Malformed(Malformed::Path) => {
-            Answer::new(StatusCode::BAD_REQUEST, Some(Flag::DownstreamProtocolError), "", "path_normalization_failed")
-        }
+        Failure::Malformed(Malformed::Path) => Answer::new(
+            StatusCode::BAD_REQUEST,
+            Some(Flag::DownstreamProtocolError),
+            "",
+            "path_normalization_failed",
+        ),
         Failure::Denied { policy } => {
             let policy = policy.as_deref().unwrap_or("none").replace(' ', "_");
             let details = format!("rbac_access_denied_matched_policy[{policy}]");
             Answer::new(StatusCode::FORBIDDEN, None, "RBAC: access denied", details)
         }
-        Failure::NoRoute => {
-            Answer::new(StatusCode::NOT_FOUND, Some(Flag::NoRouteFound), "", "route_not_found")
-        }
+        Failure::NoRoute => Answer::new(
+            StatusCode::NOT_FOUND,
+            Some(Flag::NoRouteFound),
+            "",
+            "route_not_found",
+        ),
         Failure::NoCluster { status, .. } => {
             let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
             Answer::new(status, Some(Flag::NoClusterFound), "", "cluster_not_found")
@@ -82,23 +98,37 @@ pub(crate) fn answer(failure: &Failure, retried: bool) -> Answer {
 
 fn injected(abort: Abort) -> Answer {
     let (status, grpc_status) = match abort {
-        Abort::Http(status) => (StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE), None),
+        Abort::Http(status) => (
+            StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
+            None,
+        ),
         Abort::Grpc(status) => (StatusCode::OK, Some(status)),
     };
     let flag = Some(ResponseFlag::FaultInjected);
     let answer = Answer::new(status, flag, "fault filter abort", "fault_filter_abort");
-    Answer { grpc_status, ..answer }
+    Answer {
+        grpc_status,
+        ..answer
+    }
 }
 
 fn acquire(error: &AcquireError, retried: bool) -> Answer {
     match error {
         AcquireError::Pick(_) => {
             let flag = Some(ResponseFlag::NoHealthyUpstream);
-            Answer::new(StatusCode::SERVICE_UNAVAILABLE, flag, "no healthy upstream", "no_healthy_upstream")
+            Answer::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                flag,
+                "no healthy upstream",
+                "no_healthy_upstream",
+            )
         }
         AcquireError::Overflow(_) => {
             let answer = reset(ResponseFlag::UpstreamOverflow, "overflow", None, retried);
-            Answer { overloaded: true, ..answer }
+            Answer {
+                overloaded: true,
+                ..answer
+            }
         }
         AcquireError::Connect(error) => {
             let flag = ResponseFlag::UpstreamConnectionFailure;
@@ -120,30 +150,60 @@ fn acquire(error: &AcquireError, retried: bool) -> Answer {
 /// `Connection refused (os error 111)` without the number, which differs between systems.
 fn without_code(error: &std::io::Error) -> String {
     let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
+    text.split(" (os error")
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn broken(broken: Broken, retried: bool) -> Answer {
     match broken {
-        Broken::Terminated => {
-            reset(ResponseFlag::UpstreamConnectionTermination, "connection termination", None, retried)
-        }
-        Broken::RemoteReset => reset(ResponseFlag::UpstreamRemoteReset, "remote reset", None, retried),
-        Broken::Refused => {
-            reset(ResponseFlag::UpstreamRemoteReset, "remote refused stream reset", None, retried)
-        }
+        Broken::Terminated => reset(
+            ResponseFlag::UpstreamConnectionTermination,
+            "connection termination",
+            None,
+            retried,
+        ),
+        Broken::RemoteReset => reset(
+            ResponseFlag::UpstreamRemoteReset,
+            "remote reset",
+            None,
+            retried,
+        ),
+        Broken::Refused => reset(
+            ResponseFlag::UpstreamRemoteReset,
+            "remote refused stream reset",
+            None,
+            retried,
+        ),
         Broken::Protocol => {
-            let answer = reset(ResponseFlag::UpstreamProtocolError, "protocol error", None, retried);
-            Answer { status: StatusCode::BAD_GATEWAY, ..answer }
+            let answer = reset(
+                ResponseFlag::UpstreamProtocolError,
+                "protocol error",
+                None,
+                retried,
+            );
+            Answer {
+                status: StatusCode::BAD_GATEWAY,
+                ..answer
+            }
         }
     }
 }
 
 fn reset(flag: ResponseFlag, reason: &str, transport: Option<String>, retried: bool) -> Answer {
-    let latest = if retried { "retried and the latest " } else { "" };
-    let mut body =
-        format!("upstream connect error or disconnect/reset before headers. {latest}reset reason: {reason}");
-    let mut details = format!("upstream_reset_before_response_started{{{}", reason.replace(' ', "_"));
+    let latest = if retried {
+        "retried and the latest "
+    } else {
+        ""
+    };
+    let mut body = format!(
+        "upstream connect error or disconnect/reset before headers. {latest}reset reason: {reason}"
+    );
+    let mut details = format!(
+        "upstream_reset_before_response_started{{{}",
+        reason.replace(' ', "_")
+    );
     if let Some(transport) = transport {
         body.push_str(", transport failure reason: ");
         body.push_str(&transport);
@@ -157,9 +217,21 @@ fn reset(flag: ResponseFlag, reason: &str, transport: Option<String>, retried: b
 fn timed_out(timeout: Timeout) -> Answer {
     use ResponseFlag as Flag;
     let (flag, body, details) = match timeout {
-        Timeout::Request => (Flag::UpstreamRequestTimeout, "upstream request timeout", "upstream_response_timeout"),
-        Timeout::PerTry => (Flag::UpstreamRequestTimeout, "upstream request timeout", "upstream_per_try_timeout"),
-        Timeout::Idle => (Flag::StreamIdleTimeout, "stream timeout", "stream_idle_timeout"),
+        Timeout::Request => (
+            Flag::UpstreamRequestTimeout,
+            "upstream request timeout",
+            "upstream_response_timeout",
+        ),
+        Timeout::PerTry => (
+            Flag::UpstreamRequestTimeout,
+            "upstream request timeout",
+            "upstream_per_try_timeout",
+        ),
+        Timeout::Idle => (
+            Flag::StreamIdleTimeout,
+            "stream timeout",
+            "stream_idle_timeout",
+        ),
         Timeout::MaxDuration => (
             Flag::UpstreamMaxStreamDurationReached,
             "upstream max stream duration reached",
@@ -176,7 +248,9 @@ pub(crate) fn response(answer: &Answer, is_grpc: bool) -> Response<ResponseBody>
         headers.insert(name::X_ENVOY_OVERLOADED, HeaderValue::from_static("true"));
     }
     if is_grpc || answer.grpc_status.is_some() {
-        let status = answer.grpc_status.unwrap_or_else(|| grpc_status(answer.status));
+        let status = answer
+            .grpc_status
+            .unwrap_or_else(|| grpc_status(answer.status));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(name::GRPC_STATUS, HeaderValue::from(status));
         if let Ok(message) = HeaderValue::from_str(&percent_encode(&answer.body)) {

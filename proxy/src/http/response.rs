@@ -69,13 +69,25 @@ struct Stream {
 impl ResponseBody {
     /// A body of our own.
     pub(crate) fn full(data: Bytes) -> Self {
-        Self { data: Data::Full(data), report: None }
+        Self {
+            data: Data::Full(data),
+            report: None,
+        }
     }
 
     /// An upstream's body.
     pub(crate) fn upstream(incoming: Incoming, held: Held, deadlines: Deadlines) -> Self {
-        let stream = Stream { incoming, held: Some(held), deadlines, last: Instant::now(), timer: None };
-        Self { data: Data::Upstream(Box::new(stream)), report: None }
+        let stream = Stream {
+            incoming,
+            held: Some(held),
+            deadlines,
+            last: Instant::now(),
+            timer: None,
+        };
+        Self {
+            data: Data::Upstream(Box::new(stream)),
+            report: None,
+        }
     }
 
     /// The report is finished when the body is.
@@ -108,7 +120,9 @@ impl ResponseBody {
     }
 
     fn observe(&mut self, frame: &Frame<Bytes>) {
-        let Some(report) = &mut self.report else { return };
+        let Some(report) = &mut self.report else {
+            return;
+        };
         if let Some(data) = frame.data_ref() {
             report.bytes_sent += data.len() as u64;
         } else if let Some(trailers) = frame.trailers_ref() {
@@ -120,9 +134,14 @@ impl ResponseBody {
 impl Stream {
     fn poll_timers(&mut self, cx: &mut Context<'_>) -> Option<ResponseFlag> {
         let idle = self.deadlines.idle.map(|idle| self.last + idle);
-        let next = [self.deadlines.total, self.deadlines.stream, idle].into_iter().flatten().min()?;
+        let next = [self.deadlines.total, self.deadlines.stream, idle]
+            .into_iter()
+            .flatten()
+            .min()?;
         loop {
-            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next)));
+            let timer = self
+                .timer
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next)));
             if timer.deadline() > next {
                 timer.as_mut().reset(next);
             }
@@ -159,7 +178,11 @@ impl Body for ResponseBody {
             Data::Full(data) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(data))))),
             Data::Upstream(stream) => match Pin::new(&mut stream.incoming).poll_frame(cx) {
                 Poll::Ready(frame) => {
-                    stream.last = if stream.deadlines.idle.is_some() { Instant::now() } else { stream.last };
+                    stream.last = if stream.deadlines.idle.is_some() {
+                        Instant::now()
+                    } else {
+                        stream.last
+                    };
                     Poll::Ready(frame)
                 }
                 Poll::Pending => match stream.poll_timers(cx) {

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_route::{
-    AuthzInput, ConnInfo, FilterChain, HttpManager, Inspection, Listener, Snapshot, Terminal, Verdict,
+    AuthzInput, ConnInfo, FilterChain, HttpManager, Inspection, Listener, Snapshot, Terminal,
+    Verdict,
 };
 use mesh_telemetry::drain::InFlight;
 use mesh_telemetry::metrics::GaugeGuard;
@@ -122,7 +123,12 @@ struct Chosen {
 
 impl Connection {
     /// A connection that has just been accepted for `listener`.
-    pub fn new(worker: &Rc<Worker>, direction: Direction, listener: &Listener, accepted: &Accepted) -> Self {
+    pub fn new(
+        worker: &Rc<Worker>,
+        direction: Direction,
+        listener: &Listener,
+        accepted: &Accepted,
+    ) -> Self {
         let stats = worker.stats.listener(&listener.name);
         stats.cx_total.inc();
         Self {
@@ -151,7 +157,10 @@ impl Connection {
         stream: &mut Prefixed<TcpStream>,
         inspection: Inspection,
     ) -> Result<(), ConnError> {
-        let wanted = Inspect { tls: inspection.tls, http: inspection.http };
+        let wanted = Inspect {
+            tls: inspection.tls,
+            http: inspection.http,
+        };
         if !wanted.tls && !wanted.http {
             return Ok(());
         }
@@ -167,7 +176,9 @@ impl Connection {
         };
         let detected = detect(stream, wanted, timeout).await?;
         match detected {
-            Detected::Closed => return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into()),
+            Detected::Closed => {
+                return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
+            }
             Detected::Silent => {
                 self.stats.detect_timeout.inc();
                 let insists = !inspection.continue_on_timeout && configured.is_some();
@@ -205,16 +216,24 @@ impl Connection {
     /// [`ConnError::NoChain`], or [`ConnError::Plaintext`] if TLS would have been taken.
     pub fn choose(&self, snapshot: &Snapshot) -> Result<Arc<FilterChain>, ConnError> {
         let destination = self.destination;
-        let listener = self.listener(snapshot).ok_or(ConnError::NoListener { destination })?;
+        let listener = self
+            .listener(snapshot)
+            .ok_or(ConnError::NoListener { destination })?;
         let Some(chain) = self.select(listener) else {
             if self.direction == Direction::Inbound && self.would_take_tls(listener) {
                 self.stats.plaintext_refused.inc();
                 return Err(ConnError::Plaintext { destination });
             }
             self.stats.no_chain.inc();
-            return Err(ConnError::NoChain { listener: Arc::clone(&listener.name), destination });
+            return Err(ConnError::NoChain {
+                listener: Arc::clone(&listener.name),
+                destination,
+            });
         };
-        let chosen = Chosen { version: snapshot.version, chain: Arc::clone(chain) };
+        let chosen = Chosen {
+            version: snapshot.version,
+            chain: Arc::clone(chain),
+        };
         self.chosen.replace(Some(chosen));
         Ok(Arc::clone(chain))
     }
@@ -280,7 +299,10 @@ impl Connection {
             if chain.tls.is_some() != current.chain.tls.is_some() {
                 return None;
             }
-            *current = Chosen { version: snapshot.version, chain: Arc::clone(chain) };
+            *current = Chosen {
+                version: snapshot.version,
+                chain: Arc::clone(chain),
+            };
         }
         match &current.chain.terminal {
             Terminal::Http(manager) => Some(Arc::clone(manager)),
@@ -297,7 +319,9 @@ impl Connection {
         stream: Prefixed<TcpStream>,
         chain: &FilterChain,
     ) -> Result<ServerStream, ConnError> {
-        let Some(settings) = &chain.tls else { return Ok(stream.map(ServerIo::Plain)) };
+        let Some(settings) = &chain.tls else {
+            return Ok(stream.map(ServerIo::Plain));
+        };
         let offered = match &self.detected {
             Some(Detected::Tls(hello)) => hello.alpn.as_slice(),
             _ => &[],
@@ -327,14 +351,19 @@ impl Connection {
         for rbac in &chain.network_rbac {
             if let Verdict::Deny { policy } = rbac.decide(&self.authz_input(None)) {
                 self.stats.rbac_denied.inc();
-                return Err(ConnError::Denied { policy: policy.cloned() });
+                return Err(ConnError::Denied {
+                    policy: policy.cloned(),
+                });
             }
         }
         Ok(())
     }
 
     /// The connection as policies see it.
-    pub fn authz_input<'a>(&'a self, request: Option<&'a mesh_route::RequestView<'a>>) -> AuthzInput<'a> {
+    pub fn authz_input<'a>(
+        &'a self,
+        request: Option<&'a mesh_route::RequestView<'a>>,
+    ) -> AuthzInput<'a> {
         AuthzInput {
             direct_remote: self.peer,
             remote: self.peer.ip(),

@@ -76,7 +76,9 @@ fn service(connection: &Connection, far: &Far<'_>) -> Rc<Service> {
         return names.service_named(UNKNOWN, UNKNOWN, UNKNOWN);
     };
     match far.host {
-        Some(host) if *cluster.service.host == *UNKNOWN && connection.direction != Direction::Inbound => {
+        Some(host)
+            if *cluster.service.host == *UNKNOWN && connection.direction != Direction::Inbound =>
+        {
             names.service_named(host, &cluster.service.name, &cluster.service.namespace)
         }
         _ => names.service(cluster),

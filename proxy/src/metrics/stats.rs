@@ -157,7 +157,11 @@ pub struct WorkerStats {
 impl WorkerStats {
     /// Handles that count into `families`.
     pub fn new(families: Families) -> Self {
-        Self { families, clusters: RefCell::default(), listeners: RefCell::default() }
+        Self {
+            families,
+            clusters: RefCell::default(),
+            listeners: RefCell::default(),
+        }
     }
 
     /// The handles of a cluster.
@@ -166,7 +170,9 @@ impl WorkerStats {
             return Rc::clone(stats);
         }
         let stats = Rc::new(self.families.clusters.handles(name));
-        self.clusters.borrow_mut().insert(Arc::clone(name), Rc::clone(&stats));
+        self.clusters
+            .borrow_mut()
+            .insert(Arc::clone(name), Rc::clone(&stats));
         stats
     }
 
@@ -176,13 +182,17 @@ impl WorkerStats {
             return Rc::clone(stats);
         }
         let stats = Rc::new(self.families.listeners.handles(name));
-        self.listeners.borrow_mut().insert(Arc::clone(name), Rc::clone(&stats));
+        self.listeners
+            .borrow_mut()
+            .insert(Arc::clone(name), Rc::clone(&stats));
         stats
     }
 }
 
 impl std::fmt::Debug for WorkerStats {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WorkerStats").field("clusters", &self.clusters.borrow().len()).finish()
+        f.debug_struct("WorkerStats")
+            .field("clusters", &self.clusters.borrow().len())
+            .finish()
     }
 }

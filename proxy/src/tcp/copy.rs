@@ -68,7 +68,11 @@ where
         let moved = std::mem::take(&mut forward.moved) | std::mem::take(&mut backward.moved);
         match (there, back) {
             (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => {
-                Poll::Ready(if is_normal_end(&error) { Ok(End::Closed) } else { Err(error) })
+                Poll::Ready(if is_normal_end(&error) {
+                    Ok(End::Closed)
+                } else {
+                    Err(error)
+                })
             }
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Ok(End::Closed)),
             _ => match &mut timer {

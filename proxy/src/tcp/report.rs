@@ -14,9 +14,9 @@ use smallvec::SmallVec;
 
 use super::copy::Observer;
 use crate::listen::connection::Connection;
-use crate::metrics::stats::ClusterStats;
 use crate::metrics::TcpHandles;
 use crate::metrics::ends::{self, Far};
+use crate::metrics::stats::ClusterStats;
 use crate::upstream::connect::Connected;
 use crate::upstream::error::{AcquireError, ConnectError, report};
 
@@ -69,7 +69,12 @@ impl<'a> TcpReport<'a> {
         }
     }
 
-    pub(super) fn connected(&mut self, cluster: &Cluster, endpoint: &Arc<Endpoint>, with: &Connected) {
+    pub(super) fn connected(
+        &mut self,
+        cluster: &Cluster,
+        endpoint: &Arc<Endpoint>,
+        with: &Connected,
+    ) {
         let worker = &self.connection.worker;
         self.upstream = Some((endpoint.address, with.local));
         self.upstream_principal = with.principal.clone();
@@ -80,7 +85,9 @@ impl<'a> TcpReport<'a> {
             peer: None,
             host: None,
         };
-        let handles = worker.recorder.tcp(&ends::of(self.connection, &far), ResponseFlags::NONE);
+        let handles = worker
+            .recorder
+            .tcp(&ends::of(self.connection, &far), ResponseFlags::NONE);
         handles.opened.inc();
         self.handles = Some((handles, worker.stats.cluster(&cluster.name)));
     }
@@ -89,9 +96,17 @@ impl<'a> TcpReport<'a> {
     fn count_failed(&self) {
         let worker = &self.connection.worker;
         let snapshot = worker.snapshot();
-        let cluster = self.cluster.as_ref().and_then(|name| snapshot.cluster(name));
-        let far = Far { cluster: cluster.map(|c| &**c), ..Far::default() };
-        let handles = worker.recorder.tcp(&ends::of(self.connection, &far), self.flags);
+        let cluster = self
+            .cluster
+            .as_ref()
+            .and_then(|name| snapshot.cluster(name));
+        let far = Far {
+            cluster: cluster.map(|c| &**c),
+            ..Far::default()
+        };
+        let handles = worker
+            .recorder
+            .tcp(&ends::of(self.connection, &far), self.flags);
         handles.opened.inc();
         handles.closed.inc();
     }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use mesh_identity::tls::web::{self, Credentials, Names, ServerTrust, Versions};
 use mesh_identity::tls::{self as mesh, ClientAuth, TlsError};
 use mesh_identity::{SpiffeId, SpiffeIdError, SpiffeIdSet, WorkloadCertificate};
-use mesh_route::tls::{Material, NameKind, Source, TRUST_BUNDLE, TlsCommon, TlsVersion, WORKLOAD_CERTIFICATE};
+use mesh_route::tls::{
+    Material, NameKind, Source, TRUST_BUNDLE, TlsCommon, TlsVersion, WORKLOAD_CERTIFICATE,
+};
 use mesh_route::{DownstreamTls, Secret, UpstreamTls};
 use rustls::{ClientConfig, ServerConfig};
 
@@ -63,9 +65,17 @@ const MESH_ALPN: [&[u8]; 7] = [
 
 /// Whether certificate or roots are those of the CSR flow.
 pub(super) fn uses_workload(common: &TlsCommon) -> bool {
-    let is = |source: &Source, wanted: &str| matches!(source, Source::Secret(name) if &**name == wanted);
-    common.certificates.iter().any(|source| is(source, WORKLOAD_CERTIFICATE))
-        || common.peer.roots.as_ref().is_some_and(|source| is(source, TRUST_BUNDLE))
+    let is =
+        |source: &Source, wanted: &str| matches!(source, Source::Secret(name) if &**name == wanted);
+    common
+        .certificates
+        .iter()
+        .any(|source| is(source, WORKLOAD_CERTIFICATE))
+        || common
+            .peer
+            .roots
+            .as_ref()
+            .is_some_and(|source| is(source, TRUST_BUNDLE))
 }
 
 pub(super) fn server(
@@ -81,14 +91,23 @@ pub(super) fn server(
     };
     let mut offered: Vec<&[u8]> = common.alpn.iter().map(|name| name.as_bytes()).collect();
     if common.is_mesh() {
-        offered.extend(MESH_ALPN.iter().filter(|name| !common.alpn.iter().any(|a| a.as_bytes() == **name)));
+        offered.extend(
+            MESH_ALPN
+                .iter()
+                .filter(|name| !common.alpn.iter().any(|a| a.as_bytes() == **name)),
+        );
     }
     if alpn == Alpn::None {
         offered.clear();
     }
     if common.is_mesh() {
         let certificate = workload(materials)?;
-        return Ok(mesh::server_config(certificate, auth, &expected_ids(common)?, &offered)?);
+        return Ok(mesh::server_config(
+            certificate,
+            auth,
+            &expected_ids(common)?,
+            &offered,
+        )?);
     }
     let pair = Pair::load(common, materials)?;
     let roots = match &common.peer.roots {
@@ -96,7 +115,12 @@ pub(super) fn server(
         None => None,
     };
     let clients = roots.as_deref().map(|pem| (pem, auth));
-    Ok(web::server_config(pair.credentials(), clients, versions(common), &offered)?)
+    Ok(web::server_config(
+        pair.credentials(),
+        clients,
+        versions(common),
+        &offered,
+    )?)
 }
 
 pub(super) fn client(
@@ -109,9 +133,17 @@ pub(super) fn client(
     let offered: Vec<&[u8]> = offered.iter().map(|name| name.as_ref()).collect();
     if common.is_mesh() {
         let certificate = workload(materials)?;
-        return Ok(mesh::client_config(certificate, &expected_ids(common)?, &offered)?);
+        return Ok(mesh::client_config(
+            certificate,
+            &expected_ids(common)?,
+            &offered,
+        )?);
     }
-    let pair = if common.certificates.is_empty() { None } else { Some(Pair::load(common, materials)?) };
+    let pair = if common.certificates.is_empty() {
+        None
+    } else {
+        Some(Pair::load(common, materials)?)
+    };
     let trust = match &common.peer.roots {
         None => ServerTrust::Unchecked,
         Some(source) => ServerTrust::Roots {
@@ -120,7 +152,12 @@ pub(super) fn client(
         },
     };
     let credentials = pair.as_ref().map(Pair::credentials);
-    Ok(web::client_config(&trust, credentials, versions(common), &offered)?)
+    Ok(web::client_config(
+        &trust,
+        credentials,
+        versions(common),
+        &offered,
+    )?)
 }
 
 /// What we offer follows what we will speak; a configured list narrows it for web TLS.
@@ -134,7 +171,11 @@ fn client_alpn(settings: &UpstreamTls, offer: Offer) -> Vec<Vec<u8>> {
             Offer::Tcp => list(&[mesh::ALPN_ISTIO]),
         };
     }
-    let configured = settings.common.alpn.iter().map(|name| name.as_bytes().to_vec());
+    let configured = settings
+        .common
+        .alpn
+        .iter()
+        .map(|name| name.as_bytes().to_vec());
     match offer {
         Offer::Tcp => configured.collect(),
         Offer::Http1 => configured.filter(|name| name != mesh::ALPN_H2).collect(),
@@ -147,7 +188,11 @@ fn client_alpn(settings: &UpstreamTls, offer: Offer) -> Vec<Vec<u8>> {
 }
 
 fn workload(materials: &Materials) -> Result<&WorkloadCertificate, CredentialsError> {
-    materials.workload.as_ref().map(|tls| &tls.certificate).ok_or(CredentialsError::NoWorkloadCertificate)
+    materials
+        .workload
+        .as_ref()
+        .map(|tls| &tls.certificate)
+        .ok_or(CredentialsError::NoWorkloadCertificate)
 }
 
 fn expected_ids(common: &TlsCommon) -> Result<SpiffeIdSet, CredentialsError> {
@@ -159,7 +204,11 @@ fn expected_ids(common: &TlsCommon) -> Result<SpiffeIdSet, CredentialsError> {
 fn names(settings: &UpstreamTls) -> Result<Names, CredentialsError> {
     let matchers = &settings.common.peer.names;
     if matchers.is_empty() {
-        return Ok(if settings.auto_san_validation { Names::OfHandshake } else { Names::Any });
+        return Ok(if settings.auto_san_validation {
+            Names::OfHandshake
+        } else {
+            Names::Any
+        });
     }
     let exact = matchers.iter().map(|name| match name.kind {
         NameKind::Uri | NameKind::Dns | NameKind::Any => name.matcher.as_exact().map(str::to_owned),
@@ -184,13 +233,19 @@ struct Pair {
 impl Pair {
     fn load(common: &TlsCommon, materials: &Materials) -> Result<Self, CredentialsError> {
         match materials.certificate.as_deref() {
-            Some(Secret::Certificate { chain, key }) => Ok(Self { chain: read(chain)?, key: read(key)? }),
+            Some(Secret::Certificate { chain, key }) => Ok(Self {
+                chain: read(chain)?,
+                key: read(key)?,
+            }),
             _ => Err(missing(common.certificates.first())),
         }
     }
 
     fn credentials(&self) -> Credentials<'_> {
-        Credentials { chain_pem: &self.chain, key_pem: &self.key }
+        Credentials {
+            chain_pem: &self.chain,
+            key_pem: &self.key,
+        }
     }
 }
 
@@ -203,10 +258,17 @@ const SYSTEM_ROOTS: [&str; 3] = [
 
 fn roots(source: &Source, materials: &Materials) -> Result<Vec<u8>, CredentialsError> {
     match materials.roots.as_deref() {
-        Some(Secret::Roots { bundle: Some(bundle), revoked: None }) => read(bundle),
+        Some(Secret::Roots {
+            bundle: Some(bundle),
+            revoked: None,
+        }) => read(bundle),
         Some(Secret::SystemRoots) => {
-            let found = SYSTEM_ROOTS.iter().find(|path| std::path::Path::new(path).exists());
-            read(&Material::File(Arc::from(*found.unwrap_or(&SYSTEM_ROOTS[0]))))
+            let found = SYSTEM_ROOTS
+                .iter()
+                .find(|path| std::path::Path::new(path).exists());
+            read(&Material::File(Arc::from(
+                *found.unwrap_or(&SYSTEM_ROOTS[0]),
+            )))
         }
         _ => Err(missing(Some(source))),
     }
@@ -223,7 +285,9 @@ fn missing(source: Option<&Source>) -> CredentialsError {
 fn read(material: &Material) -> Result<Vec<u8>, CredentialsError> {
     match material {
         Material::Pem(bytes) => Ok(bytes.to_vec()),
-        Material::File(path) => std::fs::read(&**path)
-            .map_err(|error| CredentialsError::File { path: path.to_string(), reason: error.to_string() }),
+        Material::File(path) => std::fs::read(&**path).map_err(|error| CredentialsError::File {
+            path: path.to_string(),
+            reason: error.to_string(),
+        }),
     }
 }

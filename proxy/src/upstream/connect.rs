@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::error::{ConnectError, report};
-use crate::tls::{ClientTls, ClientStream};
+use crate::tls::{ClientStream, ClientTls};
 use crate::worker::Worker;
 
 /// A new connection with what is known about it.
@@ -52,7 +52,10 @@ pub async fn connect(
     let attempt = Box::pin(establish(worker, cluster, endpoint, tls, host));
     match tokio::time::timeout(after, attempt).await {
         Ok(connected) => connected,
-        Err(_elapsed) => Err(ConnectError::Timeout { address: endpoint.address, after }),
+        Err(_elapsed) => Err(ConnectError::Timeout {
+            address: endpoint.address,
+            after,
+        }),
     }
 }
 
@@ -67,18 +70,33 @@ async fn establish(
     let tcp = open(worker, cluster, address)
         .await
         .map_err(|source| ConnectError::Tcp { address, source })?;
-    let local = tcp.local_addr().map_err(|source| ConnectError::Tcp { address, source })?;
+    let local = tcp
+        .local_addr()
+        .map_err(|source| ConnectError::Tcp { address, source })?;
     match (&endpoint.transport, tls) {
         (UpstreamTransport::Raw, _) | (_, None) => {
             let stream = ClientStream::Plain(tcp);
-            Ok(Connected { stream, local, principal: None, alpn: None })
+            Ok(Connected {
+                stream,
+                local,
+                principal: None,
+                alpn: None,
+            })
         }
-        (UpstreamTransport::Tls(_), Some(tls)) => handshake(worker, tcp, local, address, tls, host).await,
+        (UpstreamTransport::Tls(_), Some(tls)) => {
+            handshake(worker, tcp, local, address, tls, host).await
+        }
     }
 }
 
-async fn open(worker: &Worker, cluster: &Cluster, address: SocketAddr) -> std::io::Result<TcpStream> {
-    let from = cluster.bind_source.filter(|from| from.is_ipv4() == address.is_ipv4());
+async fn open(
+    worker: &Worker,
+    cluster: &Cluster,
+    address: SocketAddr,
+) -> std::io::Result<TcpStream> {
+    let from = cluster
+        .bind_source
+        .filter(|from| from.is_ipv4() == address.is_ipv4());
     let socket = match socket::new_outbound(address, from, worker.socket_mark()) {
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
             // Without the capability capture exempts us by user id instead.
@@ -113,10 +131,13 @@ async fn handshake(
 ) -> Result<Connected, ConnectError> {
     let name = server_name(tls, address, host);
     let connector = TlsConnector::from(std::sync::Arc::clone(&tls.config));
-    let stream = connector.connect(name, tcp).await.map_err(|error| ConnectError::Tls {
-        address,
-        reason: tls_reason(&error),
-    })?;
+    let stream = connector
+        .connect(name, tcp)
+        .await
+        .map_err(|error| ConnectError::Tls {
+            address,
+            reason: tls_reason(&error),
+        })?;
     let (_, session) = stream.get_ref();
     let principal = session
         .peer_certificates()
@@ -124,7 +145,12 @@ async fn handshake(
         .and_then(|chain| mesh_identity::peer::identity(chain).ok())
         .map(|id| worker.intern(&id.to_string()));
     let alpn = session.alpn_protocol().map(<[u8]>::to_vec);
-    Ok(Connected { stream: ClientStream::Tls(Box::new(stream)), local, principal, alpn })
+    Ok(Connected {
+        stream: ClientStream::Tls(Box::new(stream)),
+        local,
+        principal,
+        alpn,
+    })
 }
 
 /// SNI as configured, else the request's host where the cluster says so, else the address
@@ -146,7 +172,9 @@ fn without_port(host: &str) -> &str {
 
 /// The identity check's own words if it was that which failed, else what rustls says.
 fn tls_reason(error: &std::io::Error) -> String {
-    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let tls = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match tls.and_then(mesh_identity::tls::peer_error) {
         Some(peer) => report(peer),
         None => report(error),

@@ -105,7 +105,11 @@ impl StreamError {
             Broken::Terminated => Retry::IfReused,
             Broken::RemoteReset | Broken::Protocol => Retry::Never,
         };
-        Self { broken, retry, reason: Rc::from(report(error).as_str()) }
+        Self {
+            broken,
+            retry,
+            reason: Rc::from(report(error).as_str()),
+        }
     }
 }
 
@@ -121,7 +125,11 @@ fn classify(error: &hyper::Error) -> Broken {
             _ => Broken::RemoteReset,
         };
     }
-    if error.is_parse() { Broken::Protocol } else { Broken::Terminated }
+    if error.is_parse() {
+        Broken::Protocol
+    } else {
+        Broken::Terminated
+    }
 }
 
 /// Looks for a `T` in the chain of causes.

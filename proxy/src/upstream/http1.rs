@@ -70,7 +70,13 @@ pub(super) async fn start(
         }
     });
     let now = Instant::now();
-    Ok(Idle { sender, info, served: 0, created: now, since: now })
+    Ok(Idle {
+        sender,
+        info,
+        served: 0,
+        created: now,
+        since: now,
+    })
 }
 
 /// A connection in use by one request. Dropped without [`Lease::release`] it closes.
@@ -94,7 +100,11 @@ impl Lease {
             requests: cluster.http.max_requests_per_connection,
             duration: cluster.http.max_connection_duration,
         };
-        Self { connection, pool, limits }
+        Self {
+            connection,
+            pool,
+            limits,
+        }
     }
 
     pub(super) fn info(&self) -> &Rc<Info> {
@@ -114,7 +124,10 @@ impl Lease {
         result.map_err(|mut error| {
             let request = error.take_message();
             let error = StreamError::from_hyper(error.error(), request.is_some());
-            SendError { error, request: request.map(Box::new) }
+            SendError {
+                error,
+                request: request.map(Box::new),
+            }
         })
     }
 
@@ -123,7 +136,10 @@ impl Lease {
         self.connection.served += 1;
         self.connection.since = Instant::now();
         let worn = self.limits.requests > 0 && self.connection.served >= self.limits.requests;
-        let old = self.limits.duration.is_some_and(|limit| self.connection.created.elapsed() >= limit);
+        let old = self
+            .limits
+            .duration
+            .is_some_and(|limit| self.connection.created.elapsed() >= limit);
         if !worn && !old {
             self.pool.put_idle(self.connection);
         }

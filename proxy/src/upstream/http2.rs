@@ -81,7 +81,9 @@ pub(super) async fn start(
         .timer(TokioTimer::new())
         .initial_stream_window_size(options.stream_window_bytes.unwrap_or(STREAM_WINDOW_BYTES))
         .initial_connection_window_size(
-            options.connection_window_bytes.unwrap_or(CONNECTION_WINDOW_BYTES),
+            options
+                .connection_window_bytes
+                .unwrap_or(CONNECTION_WINDOW_BYTES),
         )
         .max_frame_size(FRAME_BYTES)
         .max_header_list_size(HEADER_LIST_BYTES)
@@ -137,7 +139,10 @@ impl Lease {
         connection.streams.set(connection.streams.get() + 1);
         let served = connection.served.get();
         connection.served.set(served.saturating_add(1));
-        Self { connection, reused: served > 0 }
+        Self {
+            connection,
+            reused: served > 0,
+        }
     }
 
     pub(super) fn info(&self) -> &Rc<Info> {
@@ -152,18 +157,27 @@ impl Lease {
         &mut self,
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, SendError> {
-        let sent = self.connection.sender.borrow_mut().try_send_request(request);
+        let sent = self
+            .connection
+            .sender
+            .borrow_mut()
+            .try_send_request(request);
         sent.await.map_err(|mut error| {
             let request = error.take_message();
             let error = StreamError::from_hyper(error.error(), request.is_some());
-            SendError { error, request: request.map(Box::new) }
+            SendError {
+                error,
+                request: request.map(Box::new),
+            }
         })
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.connection.streams.set(self.connection.streams.get() - 1);
+        self.connection
+            .streams
+            .set(self.connection.streams.get() - 1);
         self.connection.last_used.set(Instant::now());
     }
 }

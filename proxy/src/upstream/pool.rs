@@ -78,6 +78,9 @@ impl PoolKeyRef<'_> {
     }
 }
 
+/// Who waits for a connection, told how it went.
+pub(super) type Waiter = oneshot::Sender<Result<(), AcquireError>>;
+
 /// Connections of one key.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
@@ -86,7 +89,7 @@ pub(super) struct Pool {
     /// HTTP/2 connections.
     pub(super) shared: RefCell<Vec<Rc<Shared>>>,
     /// Who waits for the HTTP/2 connection that is being made.
-    pub(super) connecting: RefCell<Option<Vec<oneshot::Sender<Result<(), AcquireError>>>>>,
+    pub(super) connecting: RefCell<Option<Vec<Waiter>>>,
     /// Connections that are open, idle or not.
     pub(super) open: Cell<usize>,
     /// Told whenever a connection becomes free or closes.
@@ -102,7 +105,11 @@ pub struct Pools {
 impl Pools {
     /// Connections open now, over all keys.
     pub fn open_connections(&self) -> usize {
-        self.pools.borrow().values().map(|pool| pool.open.get()).sum()
+        self.pools
+            .borrow()
+            .values()
+            .map(|pool| pool.open.get())
+            .sum()
     }
 
     pub(super) fn get(&self, key: &PoolKeyRef<'_>) -> Rc<Pool> {
@@ -110,7 +117,9 @@ impl Pools {
             return Rc::clone(pool);
         }
         let pool = Rc::new(Pool::default());
-        self.pools.borrow_mut().insert(key.to_owned(), Rc::clone(&pool));
+        self.pools
+            .borrow_mut()
+            .insert(key.to_owned(), Rc::clone(&pool));
         pool
     }
 
@@ -121,7 +130,9 @@ impl Pools {
     pub fn sweep(&self, snapshot: &Snapshot, live_transports: impl Fn(u64) -> bool) {
         self.pools.borrow_mut().retain(|key, pool| {
             let wanted = live_transports(key.transport) && is_wanted(snapshot, key);
-            let idle_timeout = snapshot.cluster(&key.cluster).and_then(|c| c.http.idle_timeout);
+            let idle_timeout = snapshot
+                .cluster(&key.cluster)
+                .and_then(|c| c.http.idle_timeout);
             if wanted {
                 pool.close_idle(idle_timeout.unwrap_or(Duration::MAX));
             } else {
@@ -140,9 +151,15 @@ impl Pools {
 }
 
 fn is_wanted(snapshot: &Snapshot, key: &PoolKey) -> bool {
-    let Some(cluster) = snapshot.cluster(&key.cluster) else { return false };
+    let Some(cluster) = snapshot.cluster(&key.cluster) else {
+        return false;
+    };
     cluster.kind == ClusterKind::OriginalDst
-        || cluster.endpoints().all().iter().any(|endpoint| endpoint.address == key.address)
+        || cluster
+            .endpoints()
+            .all()
+            .iter()
+            .any(|endpoint| endpoint.address == key.address)
 }
 
 impl Pool {
@@ -179,8 +196,12 @@ impl Pool {
 
     fn close_idle(&self, timeout: Duration) {
         let now = Instant::now();
-        self.idle.borrow_mut().retain(|c| !c.is_closed() && now - c.since() < timeout);
-        self.shared.borrow_mut().retain(|c| !c.is_closed() && !c.is_idle_for(now, timeout));
+        self.idle
+            .borrow_mut()
+            .retain(|c| !c.is_closed() && now - c.since() < timeout);
+        self.shared
+            .borrow_mut()
+            .retain(|c| !c.is_closed() && !c.is_idle_for(now, timeout));
     }
 
     fn close_all(&self) {

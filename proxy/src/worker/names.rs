@@ -20,10 +20,13 @@ const TABLE_ENTRIES: usize = 4096;
 pub struct Names {
     texts: RefCell<HashSet<Rc<str>>>,
     services: RefCell<HashMap<Arc<str>, Rc<Service>>>,
-    workloads: RefCell<HashMap<usize, (Arc<Workload>, Rc<Peer>)>>,
+    workloads: RefCell<HashMap<usize, Known>>,
     peers: RefCell<HashMap<Peer, Rc<Peer>>>,
     unknown: Rc<Peer>,
 }
+
+/// A workload, kept alive so that its address stays its own, and the peer made of it.
+type Known = (Arc<Workload>, Rc<Peer>);
 
 impl Names {
     /// The same `Rc` for equal texts.

@@ -23,12 +23,18 @@ pub(crate) async fn echo() -> SocketAddr {
             for (name, value) in request.headers() {
                 text.push_str(&format!("{name}: {}\n", value.to_str().unwrap_or("?")));
             }
-            let body = request.into_body().collect().await.map(|body| body.to_bytes());
+            let body = request
+                .into_body()
+                .collect()
+                .await
+                .map(|body| body.to_bytes());
             text.push_str(&String::from_utf8_lossy(&body.unwrap_or_default()));
             Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(text))))
         };
         let http = hyper::server::conn::http1::Builder::new();
-        let _ = http.serve_connection(TokioIo::new(stream), service_fn(answer)).await;
+        let _ = http
+            .serve_connection(TokioIo::new(stream), service_fn(answer))
+            .await;
     })
     .await
 }
@@ -51,8 +57,14 @@ fn forwards_a_request_and_counts_it() {
         let answer = get(at, "/x?y=1", "X-A: b\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
         assert!(answer.contains("GET /x?y=1\n"), "{answer}");
-        assert!(answer.contains("\nhost: a.test\n") && answer.contains("\nx-a: b\n"), "{answer}");
-        assert!(answer.contains("\nx-request-id: ") && answer.contains("\nx-forwarded-proto: http\n"), "{answer}");
+        assert!(
+            answer.contains("\nhost: a.test\n") && answer.contains("\nx-a: b\n"),
+            "{answer}"
+        );
+        assert!(
+            answer.contains("\nx-request-id: ") && answer.contains("\nx-forwarded-proto: http\n"),
+            "{answer}"
+        );
         let labels = [
             "reporter=\"source\"",
             "source_workload=\"client-v1\"",
@@ -64,7 +76,11 @@ fn forwards_a_request_and_counts_it() {
             "connection_security_policy=\"unknown\"",
         ];
         let lines = rig.lines("istio_requests_total", &labels);
-        assert!(matches!(lines.as_slice(), [line] if line.ends_with(" 1")), "{}", rig.metrics());
+        assert!(
+            matches!(lines.as_slice(), [line] if line.ends_with(" 1")),
+            "{}",
+            rig.metrics()
+        );
         assert_eq!(rig.cluster("a").rq_total, 1);
         rig.finish().await;
     });
@@ -91,7 +107,10 @@ fn keeps_connections_alive_on_both_sides() {
             assert!(String::from_utf8(answer).unwrap().ends_with(&body));
         }
         drop(client);
-        assert_eq!((rig.cluster("a").rq_total, rig.cluster("a").cx_total), (5, 1));
+        assert_eq!(
+            (rig.cluster("a").rq_total, rig.cluster("a").cx_total),
+            (5, 1)
+        );
         rig.finish().await;
     });
 }
@@ -101,7 +120,10 @@ fn serves_http_1_0_and_closes() {
     run(async {
         let (rig, at) = proxy(echo().await).await;
         let answer = raw(at, "GET /old HTTP/1.0\r\nHost: a.test\r\n\r\n").await;
-        assert!(answer.starts_with("HTTP/1.0 200") || answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.0 200") || answer.starts_with("HTTP/1.1 200"),
+            "{answer}"
+        );
         assert!(answer.contains("GET /old"), "{answer}");
         rig.finish().await;
     });
@@ -110,10 +132,14 @@ fn serves_http_1_0_and_closes() {
 #[test]
 fn carries_chunked_bodies_both_ways() {
     run(async {
-        let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
+        let answer =
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
         let upstream = server(move |mut stream| async move {
             let head = read_head(&mut stream).await;
-            assert!(head.to_lowercase().contains("transfer-encoding: chunked"), "{head}");
+            assert!(
+                head.to_lowercase().contains("transfer-encoding: chunked"),
+                "{head}"
+            );
             let mut body = [0; 18];
             stream.read_exact(&mut body).await.unwrap();
             stream.write_all(answer.as_bytes()).await.unwrap();
@@ -134,15 +160,29 @@ fn refuses_what_could_smuggle() {
         for (request, status) in [
             ("GET / HTTP/1.1\r\n\r\n", "400"),
             ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "400"),
-            ("POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", "501"),
-            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", "400"),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+                "501",
+            ),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+                "400",
+            ),
             ("GET  / HTTP/1.1\r\nHost: a\r\n\r\n", "400"),
         ] {
-            let request = request.replacen("Host: a\r\n\r\n", "Host: a\r\nConnection: close\r\n\r\n", 1);
-            let request = request.replacen("HTTP/1.1\r\n\r\n", "HTTP/1.1\r\nConnection: close\r\n\r\n", 1);
+            let request =
+                request.replacen("Host: a\r\n\r\n", "Host: a\r\nConnection: close\r\n\r\n", 1);
+            let request = request.replacen(
+                "HTTP/1.1\r\n\r\n",
+                "HTTP/1.1\r\nConnection: close\r\n\r\n",
+                1,
+            );
             let request = request.replacen("Host: b\r\n", "Host: b\r\nConnection: close\r\n", 1);
             let answer = raw(at, &request).await;
-            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request:?} -> {answer}");
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {status}")),
+                "{request:?} -> {answer}"
+            );
         }
         rig.finish().await;
     });
@@ -152,7 +192,11 @@ fn refuses_what_could_smuggle() {
 fn garbage_from_a_client_ends_its_connection_only() {
     run(async {
         let (rig, at) = proxy(echo().await).await;
-        for garbage in ["\x00\x01\x02\x03garbage\r\n\r\n", "GET\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nxxxxxxxxxxxxxxxxxxxxx"] {
+        for garbage in [
+            "\x00\x01\x02\x03garbage\r\n\r\n",
+            "GET\r\n\r\n",
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nxxxxxxxxxxxxxxxxxxxxx",
+        ] {
             let _ = raw(at, garbage).await;
         }
         assert!(get(at, "/", "").await.contains("200 OK"));
@@ -169,7 +213,11 @@ fn garbage_from_an_upstream_is_a_502() {
         let answer = get(at, "/", "").await;
         assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
         assert!(answer.contains("reset reason: protocol error"), "{answer}");
-        assert_eq!(rig.lines("istio_requests_total", &["response_flags=\"UPE\""]).len(), 1);
+        assert_eq!(
+            rig.lines("istio_requests_total", &["response_flags=\"UPE\""])
+                .len(),
+            1
+        );
         rig.finish().await;
     });
 }
@@ -190,7 +238,10 @@ fn strips_hop_by_hop_headers_both_ways() {
         let request = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close, x-hop\r\nX-Hop: 1\r\nKeep-Alive: 1\r\nProxy-Connection: x\r\n\r\n";
         let answer = raw(at, request).await.to_lowercase();
         assert!(answer.ends_with("false"), "{answer}");
-        assert!(!answer.contains("x-back") && !answer.contains("timeout=9"), "{answer}");
+        assert!(
+            !answer.contains("x-back") && !answer.contains("timeout=9"),
+            "{answer}"
+        );
         rig.finish().await;
     });
 }
@@ -199,14 +250,35 @@ fn strips_hop_by_hop_headers_both_ways() {
 fn answers_404_without_a_route_and_503_without_an_upstream() {
     run(async {
         let rig = Rig::new("client");
-        let only_a = json!({"match": {"prefix": "/a"}, "route": {"cluster": "outbound|80||a.test"}});
-        rig.apply(&[cluster("a", &[]), outbound_listener(manager(routes(&[only_a]), json!({})))]);
+        let only_a =
+            json!({"match": {"prefix": "/a"}, "route": {"cluster": "outbound|80||a.test"}});
+        rig.apply(&[
+            cluster("a", &[]),
+            outbound_listener(manager(routes(&[only_a]), json!({}))),
+        ]);
         let at = rig.outbound("10.96.0.1:80").await;
         assert!(get(at, "/b", "").await.starts_with("HTTP/1.1 404"));
         let answer = get(at, "/a", "").await;
-        assert!(answer.starts_with("HTTP/1.1 503") && answer.ends_with("no healthy upstream"), "{answer}");
-        assert_eq!(rig.lines("istio_requests_total", &["response_flags=\"NR\"", "code=\"404\""]).len(), 1);
-        assert_eq!(rig.lines("istio_requests_total", &["response_flags=\"UH\"", "code=\"503\""]).len(), 1);
+        assert!(
+            answer.starts_with("HTTP/1.1 503") && answer.ends_with("no healthy upstream"),
+            "{answer}"
+        );
+        assert_eq!(
+            rig.lines(
+                "istio_requests_total",
+                &["response_flags=\"NR\"", "code=\"404\""]
+            )
+            .len(),
+            1
+        );
+        assert_eq!(
+            rig.lines(
+                "istio_requests_total",
+                &["response_flags=\"UH\"", "code=\"503\""]
+            )
+            .len(),
+            1
+        );
         rig.finish().await;
     });
 }
@@ -222,9 +294,15 @@ fn redirects_and_direct_responses_are_ours() {
         rig.apply(&[outbound_listener(manager(table, json!({})))]);
         let at = rig.outbound("10.96.0.1:80").await;
         let answer = get(at, "/old/x", "").await;
-        assert!(answer.starts_with("HTTP/1.1 302") && answer.contains("location: http://a.test/new"), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 302") && answer.contains("location: http://a.test/new"),
+            "{answer}"
+        );
         let answer = get(at, "/", "").await;
-        assert!(answer.starts_with("HTTP/1.1 418") && answer.ends_with("teapot"), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 418") && answer.ends_with("teapot"),
+            "{answer}"
+        );
         rig.finish().await;
     });
 }
@@ -250,9 +328,18 @@ fn rewrites_paths_hosts_and_headers() {
         let at = rig.outbound("10.96.0.1:80").await;
         let answer = get(at, "/api/./x/../y?q", "X-In: 7\r\nX-Gone: 1\r\n").await;
         assert!(answer.contains("GET /v1/y?q\n"), "{answer}");
-        assert!(answer.contains("\nhost: b.test\n") && answer.contains("\nx-added: 7\n"), "{answer}");
-        assert!(answer.contains("x-out: 1") && !answer.contains("x-gone"), "{answer}");
-        assert!(answer.contains("\nx-envoy-original-path: /api/y?q\n"), "{answer}");
+        assert!(
+            answer.contains("\nhost: b.test\n") && answer.contains("\nx-added: 7\n"),
+            "{answer}"
+        );
+        assert!(
+            answer.contains("x-out: 1") && !answer.contains("x-gone"),
+            "{answer}"
+        );
+        assert!(
+            answer.contains("\nx-envoy-original-path: /api/y?q\n"),
+            "{answer}"
+        );
         rig.finish().await;
     });
 }
@@ -267,12 +354,23 @@ fn passthrough_is_counted_under_its_own_name() {
         let place = json!({"name": format!("0.0.0.0_{port}"), "address": {"socket_address": {"port_value": port}}});
         rig.apply(&[
             crate::xds::original_dst("PassthroughCluster"),
-            with(outbound_listener(manager(routes(&[route]), json!({}))), place),
+            with(
+                outbound_listener(manager(routes(&[route]), json!({}))),
+                place,
+            ),
         ]);
         let at = rig.outbound(&upstream.to_string()).await;
         assert!(get(at, "/p", "").await.contains("GET /p\n"));
-        let labels = ["destination_service_name=\"PassthroughCluster\"", "destination_service=\"a.test\""];
-        assert_eq!(rig.lines("istio_requests_total", &labels).len(), 1, "{}", rig.metrics());
+        let labels = [
+            "destination_service_name=\"PassthroughCluster\"",
+            "destination_service=\"a.test\"",
+        ];
+        assert_eq!(
+            rig.lines("istio_requests_total", &labels).len(),
+            1,
+            "{}",
+            rig.metrics()
+        );
         rig.finish().await;
     });
 }

@@ -13,7 +13,9 @@ use tokio::net::TcpStream;
 
 use crate::http1::echo;
 use crate::rig::{Rig, run, server};
-use crate::xds::{cluster, downstream_cluster, http2_cluster, manager, outbound_listener, route_to, routes};
+use crate::xds::{
+    cluster, downstream_cluster, http2_cluster, manager, outbound_listener, route_to, routes,
+};
 
 #[derive(Clone)]
 pub(crate) struct Local;
@@ -30,13 +32,23 @@ pub(crate) async fn grpc() -> SocketAddr {
         let answer = |request: Request<Incoming>| async move {
             assert_eq!(request.headers()["te"], "trailers");
             let body = request.into_body().collect().await.unwrap().to_bytes();
-            let trailers = HeaderMap::from_iter([("grpc-status".parse().unwrap(), "0".parse().unwrap())]);
-            let frames = [Ok::<_, Infallible>(Frame::data(body)), Ok(Frame::trailers(trailers))];
+            let trailers =
+                HeaderMap::from_iter([("grpc-status".parse().unwrap(), "0".parse().unwrap())]);
+            let frames = [
+                Ok::<_, Infallible>(Frame::data(body)),
+                Ok(Frame::trailers(trailers)),
+            ];
             let response = Response::builder().header("content-type", "application/grpc");
-            Ok::<_, Infallible>(response.body(StreamBody::new(futures::stream::iter(frames))).unwrap())
+            Ok::<_, Infallible>(
+                response
+                    .body(StreamBody::new(futures::stream::iter(frames)))
+                    .unwrap(),
+            )
         };
         let http = hyper::server::conn::http2::Builder::new(Local);
-        let _ = http.serve_connection(TokioIo::new(stream), service_fn(answer)).await;
+        let _ = http
+            .serve_connection(TokioIo::new(stream), service_fn(answer))
+            .await;
     })
     .await
 }
@@ -44,8 +56,9 @@ pub(crate) async fn grpc() -> SocketAddr {
 /// An HTTP/2 client by prior knowledge.
 pub(crate) async fn connect(at: SocketAddr) -> SendRequest<Full<Bytes>> {
     let stream = TcpStream::connect(at).await.unwrap();
-    let (sender, connection) =
-        hyper::client::conn::http2::handshake(Local, TokioIo::new(stream)).await.unwrap();
+    let (sender, connection) = hyper::client::conn::http2::handshake(Local, TokioIo::new(stream))
+        .await
+        .unwrap();
     tokio::task::spawn_local(async move {
         let _ = connection.await;
     });
@@ -62,7 +75,10 @@ fn call(body: &'static str) -> Request<Full<Bytes>> {
 
 async fn proxy(cluster: serde_json::Value) -> (Rig, SocketAddr) {
     let rig = Rig::new("client");
-    rig.apply(&[cluster, outbound_listener(manager(routes(&[route_to("a")]), json!({})))]);
+    rig.apply(&[
+        cluster,
+        outbound_listener(manager(routes(&[route_to("a")]), json!({}))),
+    ]);
     let at = rig.outbound("10.96.0.1:80").await;
     (rig, at)
 }
@@ -78,8 +94,17 @@ fn carries_grpc_with_trailers_and_counts_its_status() {
         assert_eq!(body.trailers().unwrap()["grpc-status"], "0");
         assert_eq!(body.to_bytes(), "hello");
         drop(client);
-        let labels = ["request_protocol=\"grpc\"", "grpc_response_status=\"0\"", "response_code=\"200\""];
-        assert_eq!(rig.lines("istio_requests_total", &labels).len(), 1, "{}", rig.metrics());
+        let labels = [
+            "request_protocol=\"grpc\"",
+            "grpc_response_status=\"0\"",
+            "response_code=\"200\"",
+        ];
+        assert_eq!(
+            rig.lines("istio_requests_total", &labels).len(),
+            1,
+            "{}",
+            rig.metrics()
+        );
         rig.finish().await;
     });
 }
@@ -99,7 +124,10 @@ fn streams_share_one_upstream_connection() {
         let answers = futures::future::join_all(calls).await;
         assert!(answers.iter().all(|answer| *answer == "x"));
         drop(client);
-        assert_eq!((rig.cluster("a").rq_total, rig.cluster("a").cx_total), (50, 1));
+        assert_eq!(
+            (rig.cluster("a").rq_total, rig.cluster("a").cx_total),
+            (50, 1)
+        );
         rig.finish().await;
     });
 }
@@ -109,11 +137,16 @@ fn translates_http2_to_http1() {
     run(async {
         let (rig, at) = proxy(cluster("a", &[echo().await])).await;
         let mut client = connect(at).await;
-        let request = Request::get("http://a.test/two?q=1").body(Full::default()).unwrap();
+        let request = Request::get("http://a.test/two?q=1")
+            .body(Full::default())
+            .unwrap();
         let response = client.send_request(request).await.unwrap();
         let text = response.into_body().collect().await.unwrap().to_bytes();
         let text = String::from_utf8_lossy(&text);
-        assert!(text.contains("GET /two?q=1\n") && text.contains("\nhost: a.test\n"), "{text}");
+        assert!(
+            text.contains("GET /two?q=1\n") && text.contains("\nhost: a.test\n"),
+            "{text}"
+        );
         drop(client);
         rig.finish().await;
     });
@@ -139,7 +172,9 @@ fn a_stream_refused_by_goaway_goes_to_a_new_connection() {
         // The first connection says goodbye after its first request.
         let upstream = server(|stream| async move {
             let mut connection = h2::server::handshake(stream).await.unwrap();
-            let Some(Ok((_, mut respond))) = connection.accept().await else { return };
+            let Some(Ok((_, mut respond))) = connection.accept().await else {
+                return;
+            };
             respond.send_response(Response::new(()), true).unwrap();
             connection.graceful_shutdown();
             while let Some(Ok((_, mut respond))) = connection.accept().await {
@@ -150,7 +185,9 @@ fn a_stream_refused_by_goaway_goes_to_a_new_connection() {
         let (rig, at) = proxy(http2_cluster("a", &[upstream])).await;
         let mut client = connect(at).await;
         for _ in 0..10 {
-            let request = Request::get("http://a.test/").body(Full::default()).unwrap();
+            let request = Request::get("http://a.test/")
+                .body(Full::default())
+                .unwrap();
             assert_eq!(client.send_request(request).await.unwrap().status(), 200);
         }
         drop(client);

@@ -19,22 +19,32 @@ fn a_drain_finishes_requests_and_closes_connections() {
             async move {
                 read_head(&mut stream).await;
                 opened.notified().await;
-                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate").await;
+                let _ = stream
+                    .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
+                    .await;
             }
         })
         .await;
         let (rig, at) = proxy(upstream).await;
         let mut busy = TcpStream::connect(at).await.unwrap();
-        busy.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        busy.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await
+            .unwrap();
         let mut idle = TcpStream::connect(at).await.unwrap();
-        rig.until("the request is upstream", || rig.cluster("a").rq_active == 1).await;
+        rig.until("the request is upstream", || {
+            rig.cluster("a").rq_active == 1
+        })
+        .await;
         rig.signal.advance(Phase::Draining);
         let mut nothing = Vec::new();
         idle.write_all(b"").await.unwrap();
         gate.notify_one();
         let mut answer = String::new();
         busy.read_to_string(&mut answer).await.unwrap(); // ends: the connection was closed after it
-        assert!(answer.to_lowercase().contains("connection: close") && answer.ends_with("late"), "{answer}");
+        assert!(
+            answer.to_lowercase().contains("connection: close") && answer.ends_with("late"),
+            "{answer}"
+        );
         let _ = idle.read_to_end(&mut nothing).await;
         rig.finish().await;
     });
@@ -50,12 +60,24 @@ fn a_client_that_leaves_cancels_its_request() {
         .await;
         let (rig, at) = proxy(silent).await;
         let mut client = TcpStream::connect(at).await.unwrap();
-        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
-        rig.until("the request is upstream", || rig.cluster("a").rq_active == 1).await;
+        client
+            .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await
+            .unwrap();
+        rig.until("the request is upstream", || {
+            rig.cluster("a").rq_active == 1
+        })
+        .await;
         drop(client);
-        rig.until("it is cancelled", || rig.cluster("a").rq_active == 0).await;
+        rig.until("it is cancelled", || rig.cluster("a").rq_active == 0)
+            .await;
         let gone = ["response_flags=\"DC\"", "response_code=\"0\""];
-        assert_eq!(rig.lines("istio_requests_total", &gone).len(), 1, "{}", rig.metrics());
+        assert_eq!(
+            rig.lines("istio_requests_total", &gone).len(),
+            1,
+            "{}",
+            rig.metrics()
+        );
         rig.finish().await;
     });
 }
@@ -65,10 +87,14 @@ fn connections_to_a_removed_endpoint_are_dropped_when_idle() {
     run(async {
         let (rig, at) = proxy(echo().await).await;
         assert!(get(at, "/", "").await.starts_with("HTTP/1.1 200"));
-        rig.until("the connection is idle", || rig.worker.pools.open_connections() == 1).await;
+        rig.until("the connection is idle", || {
+            rig.worker.pools.open_connections() == 1
+        })
+        .await;
         rig.apply(&[cluster("a", &[])]);
         rig.worker.sweep();
-        rig.until("it is closed", || rig.worker.pools.open_connections() == 0).await;
+        rig.until("it is closed", || rig.worker.pools.open_connections() == 0)
+            .await;
         rig.finish().await;
     });
 }
@@ -79,12 +105,16 @@ fn workers_open_and_close_listeners_with_the_configuration() {
     run(async {
         let upstream = echo().await;
         let rig = Rig::new("client");
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let free = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
         let workers = Workers::start(&rig.worker.shared).unwrap();
         let mut listener = outbound_listener(manager(routes(&[route_to("a")]), json!({})));
         listener["name"] = json!("gateway");
         listener["bind_to_port"] = json!(true);
-        listener["address"] = json!({"socket_address": {"address": "127.0.0.1", "port_value": free.port()}});
+        listener["address"] =
+            json!({"socket_address": {"address": "127.0.0.1", "port_value": free.port()}});
         rig.apply(&[cluster("a", &[upstream]), listener]);
         let deadline = std::time::Instant::now() + Duration::from_secs(10);
         while TcpStream::connect(free).await.is_err() {
@@ -94,11 +124,16 @@ fn workers_open_and_close_listeners_with_the_configuration() {
         assert!(get(free, "/gw", "").await.contains("GET /gw\n"));
         rig.remove(mesh_xds::type_url::LISTENER, &["gateway"]);
         while TcpStream::connect(free).await.is_ok() {
-            assert!(std::time::Instant::now() < deadline, "the gateway stops listening");
+            assert!(
+                std::time::Instant::now() < deadline,
+                "the gateway stops listening"
+            );
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         rig.signal.advance(Phase::Closing);
-        tokio::task::spawn_blocking(move || workers.join()).await.unwrap();
+        tokio::task::spawn_blocking(move || workers.join())
+            .await
+            .unwrap();
         assert_eq!(rig.signal.in_flight(), 0);
     });
 }

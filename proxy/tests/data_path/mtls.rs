@@ -12,8 +12,8 @@ use crate::http1::echo;
 use crate::http2::{self, grpc};
 use crate::rig::{Authority, Rig, get, id_of, run, server};
 use crate::xds::{
-    cluster, filtered, inbound_cluster, inbound_routes, manager, mesh_client_tls, outbound_listener,
-    route_to, routes, tcp_proxy, virtual_inbound, with,
+    cluster, filtered, inbound_cluster, inbound_routes, manager, mesh_client_tls,
+    outbound_listener, route_to, routes, tcp_proxy, virtual_inbound, with,
 };
 
 /// A client's proxy, a server's proxy, an application.
@@ -34,14 +34,23 @@ impl Mesh {
         client.certificate(authority.certificate(&id_of("productpage")));
         server.certificate(authority.certificate(&id_of("reviews")));
         let http = manager(inbound_routes(app.port()), filters);
-        server.apply(&[inbound_cluster(app.port()), virtual_inbound(app.port(), http, !strict)]);
+        server.apply(&[
+            inbound_cluster(app.port()),
+            virtual_inbound(app.port(), http, !strict),
+        ]);
         let inbound = server.inbound(app).await;
         client.apply(&[
             mesh_cluster(inbound, "istio-http/1.1", expected),
             outbound_listener(manager(routes(&[route_to("a")]), json!({}))),
         ]);
         let at = client.outbound("10.96.0.1:80").await;
-        Self { authority, client, server, at, inbound }
+        Self {
+            authority,
+            client,
+            server,
+            at,
+            inbound,
+        }
     }
 
     async fn finish(self) {
@@ -79,19 +88,42 @@ fn both_sides_know_and_count_each_other() {
         let mesh = Mesh::new(echo().await, true, "reviews", json!({})).await;
         for _ in 0..3 {
             let answer = get(mesh.at, "/m", "").await;
-            assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("GET /m\n"), "{answer}");
-            assert!(!answer.to_lowercase().contains("x-envoy-peer-metadata"), "{answer}");
+            assert!(
+                answer.starts_with("HTTP/1.1 200") && answer.contains("GET /m\n"),
+                "{answer}"
+            );
+            assert!(
+                !answer.to_lowercase().contains("x-envoy-peer-metadata"),
+                "{answer}"
+            );
         }
-        let client = ["reporter=\"source\"", "destination_workload=\"reviews-v1\"", "destination_app=\"reviews\"",
+        let client = [
+            "reporter=\"source\"",
+            "destination_workload=\"reviews-v1\"",
+            "destination_app=\"reviews\"",
             "destination_principal=\"spiffe://cluster.local/ns/default/sa/reviews\"",
-            "source_principal=\"spiffe://cluster.local/ns/default/sa/productpage\""];
-        let lines = mesh.client.lines("istio_requests_total", &client);
-        assert!(matches!(lines.as_slice(), [line] if line.ends_with(" 3")), "{}", mesh.client.metrics());
-        let server = ["reporter=\"destination\"", "source_workload=\"productpage-v1\"", "source_app=\"productpage\"",
             "source_principal=\"spiffe://cluster.local/ns/default/sa/productpage\"",
-            "connection_security_policy=\"mutual_tls\"", "destination_workload=\"reviews-v1\""];
+        ];
+        let lines = mesh.client.lines("istio_requests_total", &client);
+        assert!(
+            matches!(lines.as_slice(), [line] if line.ends_with(" 3")),
+            "{}",
+            mesh.client.metrics()
+        );
+        let server = [
+            "reporter=\"destination\"",
+            "source_workload=\"productpage-v1\"",
+            "source_app=\"productpage\"",
+            "source_principal=\"spiffe://cluster.local/ns/default/sa/productpage\"",
+            "connection_security_policy=\"mutual_tls\"",
+            "destination_workload=\"reviews-v1\"",
+        ];
         let lines = mesh.server.lines("istio_requests_total", &server);
-        assert!(matches!(lines.as_slice(), [line] if line.ends_with(" 3")), "{}", mesh.server.metrics());
+        assert!(
+            matches!(lines.as_slice(), [line] if line.ends_with(" 3")),
+            "{}",
+            mesh.server.metrics()
+        );
         mesh.finish().await;
     });
 }
@@ -102,8 +134,18 @@ fn a_wrong_identity_is_refused_by_name() {
         let mesh = Mesh::new(echo().await, true, "ratings", json!({})).await;
         let answer = get(mesh.at, "/", "").await;
         assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
-        assert!(answer.contains("sa/reviews") && answer.contains("expected one of") && answer.contains("sa/ratings"), "{answer}");
-        assert_eq!(mesh.client.lines("istio_requests_total", &["response_flags=\"UF\""]).len(), 1);
+        assert!(
+            answer.contains("sa/reviews")
+                && answer.contains("expected one of")
+                && answer.contains("sa/ratings"),
+            "{answer}"
+        );
+        assert_eq!(
+            mesh.client
+                .lines("istio_requests_total", &["response_flags=\"UF\""])
+                .len(),
+            1
+        );
         mesh.finish().await;
     });
 }
@@ -112,7 +154,8 @@ fn a_wrong_identity_is_refused_by_name() {
 fn a_client_of_another_authority_is_refused() {
     run(async {
         let mesh = Mesh::new(echo().await, true, "reviews", json!({})).await;
-        mesh.client.certificate(Authority::new().certificate(&id_of("productpage")));
+        mesh.client
+            .certificate(Authority::new().certificate(&id_of("productpage")));
         assert!(get(mesh.at, "/", "").await.starts_with("HTTP/1.1 503"));
         mesh.finish().await;
     });
@@ -133,10 +176,20 @@ fn strict_refuses_plaintext_and_counts_it() {
 fn permissive_serves_both() {
     run(async {
         let mesh = Mesh::new(echo().await, false, "reviews", json!({})).await;
-        assert!(get(mesh.inbound, "/plain", "").await.contains("GET /plain\n"));
+        assert!(
+            get(mesh.inbound, "/plain", "")
+                .await
+                .contains("GET /plain\n")
+        );
         assert!(get(mesh.at, "/secure", "").await.contains("GET /secure\n"));
-        let none = mesh.server.lines("istio_requests_total", &["connection_security_policy=\"none\""]);
-        let mutual = mesh.server.lines("istio_requests_total", &["connection_security_policy=\"mutual_tls\""]);
+        let none = mesh.server.lines(
+            "istio_requests_total",
+            &["connection_security_policy=\"none\""],
+        );
+        let mutual = mesh.server.lines(
+            "istio_requests_total",
+            &["connection_security_policy=\"mutual_tls\""],
+        );
         assert_eq!((none.len(), mutual.len()), (1, 1));
         mesh.finish().await;
     });
@@ -158,7 +211,14 @@ fn grpc_travels_over_mtls() {
             assert_eq!(body.trailers().unwrap()["grpc-status"], "0");
         }
         drop(client);
-        assert_eq!(mesh.server.families.stats().listener("virtualInbound").cx_total, 1);
+        assert_eq!(
+            mesh.server
+                .families
+                .stats()
+                .listener("virtualInbound")
+                .cx_total,
+            1
+        );
         mesh.finish().await;
     });
 }
@@ -169,20 +229,35 @@ fn opaque_tcp_travels_over_mtls() {
         let app = server(|mut stream| async move {
             let mut all = String::new();
             stream.read_to_string(&mut all).await.unwrap();
-            stream.write_all(all.to_uppercase().as_bytes()).await.unwrap();
+            stream
+                .write_all(all.to_uppercase().as_bytes())
+                .await
+                .unwrap();
         })
         .await;
         let mesh = Mesh::new(app, true, "reviews", json!({})).await;
-        let listener = with(outbound_listener(json!({})), json!({
-            "filter_chains": [{"filters": [tcp_proxy("outbound|80||a.test", json!({}))]}]}));
-        mesh.client.apply(&[mesh_cluster(mesh.inbound, "istio", "reviews"), listener]);
+        let listener = with(
+            outbound_listener(json!({})),
+            json!({
+            "filter_chains": [{"filters": [tcp_proxy("outbound|80||a.test", json!({}))]}]}),
+        );
+        mesh.client
+            .apply(&[mesh_cluster(mesh.inbound, "istio", "reviews"), listener]);
         let mut client = TcpStream::connect(mesh.at).await.unwrap();
         client.write_all(b"opaque").await.unwrap();
         client.shutdown().await.unwrap();
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.unwrap();
         assert_eq!(answer, "OPAQUE");
-        let closed = || mesh.server.lines("istio_tcp_connections_closed_total", &["source_principal=\"spiffe://cluster.local/ns/default/sa/productpage\""]).len() == 1;
+        let closed = || {
+            mesh.server
+                .lines(
+                    "istio_tcp_connections_closed_total",
+                    &["source_principal=\"spiffe://cluster.local/ns/default/sa/productpage\""],
+                )
+                .len()
+                == 1
+        };
         mesh.server.until("counted", closed).await;
         mesh.finish().await;
     });
@@ -200,10 +275,17 @@ fn policies_see_the_callers_identity() {
         }});
         let mesh = Mesh::new(echo().await, false, "reviews", filtered(&[policy])).await;
         let denied = get(mesh.at, "/admin/x", "").await;
-        assert!(denied.starts_with("HTTP/1.1 403") && denied.ends_with("RBAC: access denied"), "{denied}");
+        assert!(
+            denied.starts_with("HTTP/1.1 403") && denied.ends_with("RBAC: access denied"),
+            "{denied}"
+        );
         assert!(get(mesh.at, "/user", "").await.starts_with("HTTP/1.1 200"));
         // Another caller, here one without identity, is not meant.
-        assert!(get(mesh.inbound, "/admin/x", "").await.starts_with("HTTP/1.1 200"));
+        assert!(
+            get(mesh.inbound, "/admin/x", "")
+                .await
+                .starts_with("HTTP/1.1 200")
+        );
         mesh.finish().await;
     });
 }
@@ -223,15 +305,20 @@ fn rotation_under_load_loses_no_request() {
         });
         let rotate = async {
             for _ in 0..12 {
-                mesh.client.certificate(mesh.authority.certificate(&id_of("productpage")));
-                mesh.server.certificate(mesh.authority.certificate(&id_of("reviews")));
+                mesh.client
+                    .certificate(mesh.authority.certificate(&id_of("productpage")));
+                mesh.server
+                    .certificate(mesh.authority.certificate(&id_of("reviews")));
                 mesh.client.worker.sweep();
                 mesh.server.worker.sweep();
                 tokio::time::sleep(std::time::Duration::from_millis(10)).await;
             }
         };
         futures::future::join(futures::future::join_all(load), rotate).await;
-        assert!(mesh.client.cluster("a").cx_total >= 2, "rotation made new connections");
+        assert!(
+            mesh.client.cluster("a").cx_total >= 2,
+            "rotation made new connections"
+        );
         assert_eq!(mesh.client.cluster("a").connect_fail, 0);
         Rc::into_inner(mesh).unwrap().finish().await;
     });

@@ -31,7 +31,10 @@ fn retrying(retries: u32) -> Value {
 
 async fn proxy(route: Value, cluster: Value) -> (Rig, SocketAddr) {
     let rig = Rig::new("client");
-    rig.apply(&[cluster, outbound_listener(manager(routes(&[route]), json!({})))]);
+    rig.apply(&[
+        cluster,
+        outbound_listener(manager(routes(&[route]), json!({}))),
+    ]);
     let at = rig.outbound("10.96.0.1:80").await;
     (rig, at)
 }
@@ -48,11 +51,18 @@ async fn failing_first(failures: u32) -> SocketAddr {
                     return;
                 }
                 let length = head.to_lowercase();
-                let length = length.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
+                let length = length
+                    .split("content-length: ")
+                    .nth(1)
+                    .and_then(|rest| rest.split("\r\n").next());
                 let mut body = vec![0; length.map_or(0, |text| text.parse().unwrap())];
                 stream.read_exact(&mut body).await.unwrap();
                 seen.set(seen.get() + 1);
-                let answer = if seen.get() <= failures { UNAVAILABLE } else { OK };
+                let answer = if seen.get() <= failures {
+                    UNAVAILABLE
+                } else {
+                    OK
+                };
                 stream.write_all(answer).await.unwrap();
             }
         }
@@ -64,10 +74,17 @@ async fn failing_first(failures: u32) -> SocketAddr {
 fn retries_a_503_with_the_same_body() {
     run(async {
         let (rig, at) = proxy(retrying(2), cluster("a", &[failing_first(2).await])).await;
-        let request = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello";
+        let request =
+            "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello";
         let answer = raw(at, request).await;
-        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok"), "{answer}");
-        assert_eq!((rig.cluster("a").rq_total, rig.cluster("a").rq_retry), (3, 2));
+        assert!(
+            answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok"),
+            "{answer}"
+        );
+        assert_eq!(
+            (rig.cluster("a").rq_total, rig.cluster("a").rq_retry),
+            (3, 2)
+        );
         rig.finish().await;
     });
 }
@@ -77,8 +94,15 @@ fn gives_up_and_says_so() {
     run(async {
         let (rig, at) = proxy(retrying(2), cluster("a", &[failing_first(9).await])).await;
         let answer = get(at, "/", "").await;
-        assert!(answer.starts_with("HTTP/1.1 503") && answer.ends_with("busy"), "{answer}");
-        assert_eq!(rig.lines("istio_requests_total", &["response_flags=\"URX\""]).len(), 1);
+        assert!(
+            answer.starts_with("HTTP/1.1 503") && answer.ends_with("busy"),
+            "{answer}"
+        );
+        assert_eq!(
+            rig.lines("istio_requests_total", &["response_flags=\"URX\""])
+                .len(),
+            1
+        );
         rig.finish().await;
     });
 }
@@ -86,7 +110,11 @@ fn gives_up_and_says_so() {
 #[test]
 fn a_dead_endpoint_is_retried_elsewhere() {
     run(async {
-        let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let dead = TcpListener::bind("127.0.0.1:0")
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap();
         let (rig, at) = proxy(retrying(2), cluster("a", &[dead, echo().await])).await;
         for _ in 0..20 {
             assert!(get(at, "/", "").await.starts_with("HTTP/1.1 200"));
@@ -99,13 +127,21 @@ fn a_dead_endpoint_is_retried_elsewhere() {
 #[test]
 fn a_refused_connection_is_a_503_in_envoys_words() {
     run(async {
-        let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let dead = TcpListener::bind("127.0.0.1:0")
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap();
         let (rig, at) = proxy(route_to("a"), cluster("a", &[dead])).await;
         let answer = get(at, "/", "").await;
         assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
         let text = "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure, transport failure reason: delayed connect error: Connection refused";
         assert!(answer.ends_with(text), "{answer}");
-        assert_eq!(rig.lines("istio_requests_total", &["response_flags=\"UF\""]).len(), 1);
+        assert_eq!(
+            rig.lines("istio_requests_total", &["response_flags=\"UF\""])
+                .len(),
+            1
+        );
         rig.finish().await;
     });
 }
@@ -140,8 +176,16 @@ fn a_cut_off_response_is_a_503_uc() {
         .await;
         let (rig, at) = proxy(route_to("a"), cluster("a", &[upstream])).await;
         let answer = get(at, "/", "").await;
-        assert!(answer.starts_with("HTTP/1.1 503") && answer.ends_with("reset reason: connection termination"), "{answer}");
-        assert_eq!(rig.lines("istio_requests_total", &["response_flags=\"UC\""]).len(), 1);
+        assert!(
+            answer.starts_with("HTTP/1.1 503")
+                && answer.ends_with("reset reason: connection termination"),
+            "{answer}"
+        );
+        assert_eq!(
+            rig.lines("istio_requests_total", &["response_flags=\"UC\""])
+                .len(),
+            1
+        );
         rig.finish().await;
     });
 }
@@ -193,14 +237,22 @@ fn the_circuit_breaker_refuses_what_is_too_much() {
         );
         let (rig, at) = proxy(route_to("a"), limited).await;
         let (first, ()) = tokio::join!(get(at, "/", ""), async {
-            rig.until("the first is in flight", || rig.cluster("a").rq_active == 1).await;
+            rig.until("the first is in flight", || rig.cluster("a").rq_active == 1)
+                .await;
             let second = get(at, "/", "").await;
-            assert!(second.starts_with("HTTP/1.1 503") && second.ends_with("reset reason: overflow"), "{second}");
+            assert!(
+                second.starts_with("HTTP/1.1 503") && second.ends_with("reset reason: overflow"),
+                "{second}"
+            );
             assert!(second.contains("x-envoy-overloaded: true"), "{second}");
             gate.notify_one();
         });
         assert!(first.starts_with("HTTP/1.1 200"), "{first}");
-        assert_eq!(rig.lines("istio_requests_total", &["response_flags=\"UO\""]).len(), 1);
+        assert_eq!(
+            rig.lines("istio_requests_total", &["response_flags=\"UO\""])
+                .len(),
+            1
+        );
         rig.finish().await;
     });
 }
@@ -214,7 +266,11 @@ fn requests_wait_for_a_connection_at_the_limit() {
         );
         let (rig, at) = proxy(route_to("a"), limited).await;
         let answers = futures::future::join_all((0..10).map(|_| get(at, "/", ""))).await;
-        assert!(answers.iter().all(|answer| answer.starts_with("HTTP/1.1 200")));
+        assert!(
+            answers
+                .iter()
+                .all(|answer| answer.starts_with("HTTP/1.1 200"))
+        );
         assert_eq!(rig.cluster("a").cx_total, 1);
         rig.finish().await;
     });

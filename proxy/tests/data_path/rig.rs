@@ -18,7 +18,9 @@ use mesh_proxy::{inbound, outbound};
 use mesh_route::Compiler;
 use mesh_telemetry::drain;
 use rcgen::string::Ia5String;
-use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, IsCa, Issuer, KeyPair, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, IsCa, Issuer, KeyPair, SanType,
+};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -26,10 +28,15 @@ use tokio::task::{AbortHandle, LocalSet};
 
 /// Runs a test on one thread with time limits, so that a hang is a failure.
 pub(crate) fn run<F: Future<Output = ()>>(test: F) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let local = LocalSet::new();
     local.block_on(&runtime, async {
-        tokio::time::timeout(Duration::from_secs(30), test).await.expect("test took too long");
+        tokio::time::timeout(Duration::from_secs(30), test)
+            .await
+            .expect("test took too long");
     });
 }
 
@@ -45,7 +52,10 @@ impl Authority {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let root = params.self_signed(&key).unwrap().pem();
-        Self { issuer: Issuer::new(params, key), root }
+        Self {
+            issuer: Issuer::new(params, key),
+            root,
+        }
     }
 
     pub(crate) fn certificate(&self, id: &str) -> WorkloadCertificate {
@@ -94,9 +104,13 @@ impl Rig {
         let mut compiler = self.compiler.borrow_mut();
         let mut by_type: BTreeMap<String, Vec<_>> = BTreeMap::new();
         for resource in resources {
-            let any = mesh_xds::json::from_json(resource).unwrap_or_else(|error| panic!("{error:?}"));
+            let any =
+                mesh_xds::json::from_json(resource).unwrap_or_else(|error| panic!("{error:?}"));
             let name = resource["name"].as_str().unwrap().to_owned();
-            by_type.entry(any.type_url.clone()).or_default().push((name, "1".to_owned(), any));
+            by_type
+                .entry(any.type_url.clone())
+                .or_default()
+                .push((name, "1".to_owned(), any));
         }
         for (type_url, changed) in by_type {
             let applied = compiler.apply(&type_url, &changed, &[]);
@@ -136,7 +150,12 @@ impl Rig {
         let task = tokio::task::spawn_local(async move {
             loop {
                 let (stream, peer) = listener.accept().await.unwrap();
-                let accepted = Accepted { stream, peer, local: at, destination };
+                let accepted = Accepted {
+                    stream,
+                    peer,
+                    local: at,
+                    destination,
+                };
                 let of_task = Rc::clone(&worker);
                 worker.spawn(async move {
                     let served = if out {
@@ -163,27 +182,43 @@ impl Rig {
 
     /// Ends the proxy and asserts that nothing is left.
     pub(crate) async fn finish(self) {
-        self.accepting.borrow_mut().drain(..).for_each(|task| task.abort());
+        self.accepting
+            .borrow_mut()
+            .drain(..)
+            .for_each(|task| task.abort());
         self.worker.pools.close();
         let worker = Rc::clone(&self.worker);
-        self.until("no task lives", || worker.live_tasks() == 0).await;
+        self.until("no task lives", || worker.live_tasks() == 0)
+            .await;
         assert_eq!(self.worker.pools.open_connections(), 0);
         assert_eq!(self.signal.in_flight(), 0);
         assert_eq!(self.worker.panics(), 0);
         let snapshot = self.worker.shared.snapshot.load();
         for cluster in snapshot.clusters() {
             let figures = self.families.stats().cluster(&cluster.name);
-            assert_eq!((figures.cx_active, figures.rq_active), (0, 0), "{}", cluster.name);
+            assert_eq!(
+                (figures.cx_active, figures.rq_active),
+                (0, 0),
+                "{}",
+                cluster.name
+            );
         }
         for listener in snapshot.listeners() {
             let figures = self.families.stats().listener(&listener.name);
-            assert_eq!((figures.cx_active, figures.rq_active), (0, 0), "{}", listener.name);
+            assert_eq!(
+                (figures.cx_active, figures.rq_active),
+                (0, 0),
+                "{}",
+                listener.name
+            );
         }
     }
 
     /// The figures of `outbound|80||NAME.test`.
     pub(crate) fn cluster(&self, name: &str) -> mesh_proxy::metrics::stats::ClusterFigures {
-        self.families.stats().cluster(&format!("outbound|80||{name}.test"))
+        self.families
+            .stats()
+            .cluster(&format!("outbound|80||{name}.test"))
     }
 
     /// Prometheus text.
@@ -194,8 +229,13 @@ impl Rig {
     /// Lines of a metric that bear all of `labels`.
     pub(crate) fn lines(&self, metric: &str, labels: &[&str]) -> Vec<String> {
         let text = self.metrics();
-        let of_metric = text.lines().filter(|line| line.starts_with(&format!("{metric}{{")));
-        of_metric.filter(|line| labels.iter().all(|l| line.contains(l))).map(str::to_owned).collect()
+        let of_metric = text
+            .lines()
+            .filter(|line| line.starts_with(&format!("{metric}{{")));
+        of_metric
+            .filter(|line| labels.iter().all(|l| line.contains(l)))
+            .map(str::to_owned)
+            .collect()
     }
 }
 
@@ -216,7 +256,9 @@ fn bootstrap(account: &str) -> Bootstrap {
             owner: String::new(),
             cluster_id: "Kubernetes".to_owned(),
             mesh_id: String::new(),
-            labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+            labels: labels
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
             metadata: BTreeMap::new(),
         },
         trust_domain: id.trust_domain(),
@@ -290,5 +332,9 @@ pub(crate) async fn raw(at: SocketAddr, request: &str) -> String {
 
 /// One GET with `Connection: close`.
 pub(crate) async fn get(at: SocketAddr, path: &str, headers: &str) -> String {
-    raw(at, &format!("GET {path} HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n{headers}\r\n")).await
+    raw(
+        at,
+        &format!("GET {path} HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n{headers}\r\n"),
+    )
+    .await
 }

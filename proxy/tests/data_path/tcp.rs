@@ -6,14 +6,20 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::http1::echo;
 use crate::rig::{Rig, get, run, server};
-use crate::xds::{cluster, manager, original_dst, outbound_listener, route_to, routes, tcp_proxy, virtual_outbound, with};
+use crate::xds::{
+    cluster, manager, original_dst, outbound_listener, route_to, routes, tcp_proxy,
+    virtual_outbound, with,
+};
 
 /// Reads to the end, then answers with how much came.
 async fn counting() -> std::net::SocketAddr {
     server(|mut stream| async move {
         let mut all = Vec::new();
         stream.read_to_end(&mut all).await.unwrap();
-        stream.write_all(format!("got {}", all.len()).as_bytes()).await.unwrap();
+        stream
+            .write_all(format!("got {}", all.len()).as_bytes())
+            .await
+            .unwrap();
     })
     .await
 }
@@ -23,7 +29,10 @@ fn carries_half_closed_tcp_and_counts_bytes() {
     run(async {
         let upstream = counting().await;
         let rig = Rig::new("client");
-        rig.apply(&[original_dst("PassthroughCluster"), virtual_outbound("PassthroughCluster")]);
+        rig.apply(&[
+            original_dst("PassthroughCluster"),
+            virtual_outbound("PassthroughCluster"),
+        ]);
         let at = rig.outbound(&upstream.to_string()).await;
         let mut client = TcpStream::connect(at).await.unwrap();
         client.write_all(&vec![7; 300_000]).await.unwrap();
@@ -31,9 +40,20 @@ fn carries_half_closed_tcp_and_counts_bytes() {
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.unwrap();
         assert_eq!(answer, "got 300000");
-        let closed = || rig.lines("istio_tcp_connections_closed_total", &["reporter=\"source\""]).len() == 1;
-        rig.until("the connection is counted as closed", closed).await;
-        let received = rig.lines("istio_tcp_received_bytes_total", &["destination_service_name=\"PassthroughCluster\""]);
+        let closed = || {
+            rig.lines(
+                "istio_tcp_connections_closed_total",
+                &["reporter=\"source\""],
+            )
+            .len()
+                == 1
+        };
+        rig.until("the connection is counted as closed", closed)
+            .await;
+        let received = rig.lines(
+            "istio_tcp_received_bytes_total",
+            &["destination_service_name=\"PassthroughCluster\""],
+        );
         assert!(received[0].ends_with(" 300000"), "{received:?}");
         let sent = rig.lines("istio_tcp_sent_bytes_total", &["request_protocol=\"tcp\""]);
         assert!(sent[0].ends_with(" 10"), "{sent:?}");
@@ -44,15 +64,29 @@ fn carries_half_closed_tcp_and_counts_bytes() {
 #[test]
 fn an_unreachable_upstream_closes_and_is_flagged() {
     run(async {
-        let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let gone = TcpListener::bind("127.0.0.1:0")
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap();
         let rig = Rig::new("client");
-        rig.apply(&[original_dst("PassthroughCluster"), virtual_outbound("PassthroughCluster")]);
+        rig.apply(&[
+            original_dst("PassthroughCluster"),
+            virtual_outbound("PassthroughCluster"),
+        ]);
         let at = rig.outbound(&gone.to_string()).await;
         let mut client = TcpStream::connect(at).await.unwrap();
         let mut answer = Vec::new();
         let _ = client.read_to_end(&mut answer).await;
         assert!(answer.is_empty());
-        let flagged = || rig.lines("istio_tcp_connections_opened_total", &["response_flags=\"UF\""]).len() == 1;
+        let flagged = || {
+            rig.lines(
+                "istio_tcp_connections_opened_total",
+                &["response_flags=\"UF\""],
+            )
+            .len()
+                == 1
+        };
         rig.until("the failure is counted", flagged).await;
         rig.finish().await;
     });
@@ -95,7 +129,11 @@ fn a_server_that_speaks_first_is_not_kept_waiting() {
         let mut greeting = [0; 11];
         client.read_exact(&mut greeting).await.unwrap();
         assert_eq!(&greeting, b"220 hello\r\n");
-        assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+        assert!(
+            started.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            started.elapsed()
+        );
         drop(client);
         rig.finish().await;
     });
@@ -108,7 +146,11 @@ fn http_on_an_undeclared_port_is_detected() {
         rig.apply(&[cluster("a", &[echo().await]), undeclared()]);
         let at = rig.outbound("10.96.0.1:80").await;
         assert!(get(at, "/detected", "").await.contains("GET /detected\n"));
-        assert_eq!(rig.lines("istio_requests_total", &["response_code=\"200\""]).len(), 1);
+        assert_eq!(
+            rig.lines("istio_requests_total", &["response_code=\"200\""])
+                .len(),
+            1
+        );
         rig.finish().await;
     });
 }

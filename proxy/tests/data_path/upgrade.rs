@@ -44,9 +44,16 @@ fn carries_a_websocket() {
         let request = "GET /chat HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n";
         client.write_all(request.as_bytes()).await.unwrap();
         let head = read_head(&mut client).await.to_lowercase();
-        assert!(head.starts_with("http/1.1 101") && head.contains("upgrade: websocket"), "{head}");
+        assert!(
+            head.starts_with("http/1.1 101") && head.contains("upgrade: websocket"),
+            "{head}"
+        );
         talk(client).await;
-        let counted = || rig.lines("istio_requests_total", &["response_code=\"101\""]).len() == 1;
+        let counted = || {
+            rig.lines("istio_requests_total", &["response_code=\"101\""])
+                .len()
+                == 1
+        };
         rig.until("the tunnel is counted", counted).await;
         rig.finish().await;
     });
@@ -66,7 +73,10 @@ fn carries_connect_where_a_route_takes_it() {
         ]);
         let at = rig.outbound("10.96.0.1:80").await;
         let mut client = TcpStream::connect(at).await.unwrap();
-        client.write_all(b"CONNECT b.test:443 HTTP/1.1\r\nHost: b.test:443\r\n\r\n").await.unwrap();
+        client
+            .write_all(b"CONNECT b.test:443 HTTP/1.1\r\nHost: b.test:443\r\n\r\n")
+            .await
+            .unwrap();
         assert!(read_head(&mut client).await.starts_with("HTTP/1.1 200"));
         talk(client).await;
         rig.finish().await;
@@ -82,7 +92,8 @@ fn refuses_an_upgrade_that_is_not_allowed() {
             outbound_listener(manager(routes(&[route_to("a")]), json!({}))),
         ]);
         let at = rig.outbound("10.96.0.1:80").await;
-        let request = "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade, close\r\nUpgrade: spdy\r\n\r\n";
+        let request =
+            "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade, close\r\nUpgrade: spdy\r\n\r\n";
         let answer = raw(at, request).await;
         assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
         rig.finish().await;

@@ -35,8 +35,10 @@ pub(crate) fn with(mut base: Value, extra: Value) -> Value {
 /// A static HTTP/1.1 cluster named `outbound|80||NAME.test`.
 pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Value {
     let full = format!("outbound|80||{name}.test");
-    let endpoints: Vec<Value> =
-        endpoints.iter().map(|at| json!({"endpoint": {"address": address(*at)}})).collect();
+    let endpoints: Vec<Value> = endpoints
+        .iter()
+        .map(|at| json!({"endpoint": {"address": address(*at)}}))
+        .collect();
     json!({
         "@type": typed("envoy.config.cluster.v3.Cluster"),
         "name": full,
@@ -164,7 +166,8 @@ pub(crate) fn mesh_client_tls(alpn: &str, ids: &[&str]) -> Value {
 }
 
 fn common_tls(alpn: &[&str], ids: &[&str]) -> Value {
-    let sds = |name: &str| json!({"name": name, "sds_config": {"ads": {}, "resource_api_version": "V3"}});
+    let sds =
+        |name: &str| json!({"name": name, "sds_config": {"ads": {}, "resource_api_version": "V3"}});
     let ids: Vec<Value> = ids
         .iter()
         .map(|id| json!({"san_type": "URI", "matcher": {"exact": id}}))

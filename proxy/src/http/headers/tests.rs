@@ -22,9 +22,19 @@ fn strips_hop_by_hop_and_what_connection_names() {
         ("trailer", "grpc-status"),
     ]);
     strip_hop_by_hop(&mut map, Upgrade::Strip);
-    let mut left: Vec<_> = map.iter().map(|(n, v)| (n.as_str(), v.to_str().unwrap())).collect();
+    let mut left: Vec<_> = map
+        .iter()
+        .map(|(n, v)| (n.as_str(), v.to_str().unwrap()))
+        .collect();
     left.sort_unstable();
-    assert_eq!(left, [("host", "a"), ("te", "trailers"), ("trailer", "grpc-status")]);
+    assert_eq!(
+        left,
+        [
+            ("host", "a"),
+            ("te", "trailers"),
+            ("trailer", "grpc-status")
+        ]
+    );
 }
 
 #[test]
@@ -38,13 +48,20 @@ fn keeps_an_upgrade_that_goes_on() {
 
 #[test]
 fn upgrade_without_connection_token_is_none() {
-    assert_eq!(upgrade_protocol(&headers(&[("upgrade", "websocket")])), None);
+    assert_eq!(
+        upgrade_protocol(&headers(&[("upgrade", "websocket")])),
+        None
+    );
 }
 
 #[test]
 fn refuses_ambiguous_framing() {
     let request = |lines: &[(&str, &str)], version| {
-        let request = http::Request::builder().uri("/").version(version).body(()).unwrap();
+        let request = http::Request::builder()
+            .uri("/")
+            .version(version)
+            .body(())
+            .unwrap();
         let mut parts = request.into_parts().0;
         parts.headers = headers(lines);
         check_framing(&parts)
@@ -55,7 +72,10 @@ fn refuses_ambiguous_framing() {
     let two = [("host", "a"), ("host", "b")];
     assert_eq!(request(&two, Version::HTTP_11), Err(Malformed::Host));
     let coding = [("host", "a"), ("transfer-encoding", "gzip, chunked")];
-    assert_eq!(request(&coding, Version::HTTP_11), Err(Malformed::TransferCoding));
+    assert_eq!(
+        request(&coding, Version::HTTP_11),
+        Err(Malformed::TransferCoding)
+    );
 }
 
 #[test]
@@ -82,6 +102,12 @@ fn keeps_a_request_id_only_from_those_we_trust() {
 #[test]
 fn tells_grpc_from_grpc_web() {
     assert!(is_grpc(&headers(&[("content-type", "application/grpc")])));
-    assert!(is_grpc(&headers(&[("content-type", "application/grpc+proto")])));
-    assert!(!is_grpc(&headers(&[("content-type", "application/grpc-web")])));
+    assert!(is_grpc(&headers(&[(
+        "content-type",
+        "application/grpc+proto"
+    )])));
+    assert!(!is_grpc(&headers(&[(
+        "content-type",
+        "application/grpc-web"
+    )])));
 }

@@ -23,14 +23,20 @@ async fn passes_half_close_on_and_still_carries_the_answer() {
     let (mut b, mut server) = duplex(16);
     let counts = Counts::default();
     let peers = async {
-        client.write_all(b"a question longer than the pipe").await.unwrap();
+        client
+            .write_all(b"a question longer than the pipe")
+            .await
+            .unwrap();
         client.shutdown().await.unwrap();
         let mut question = String::new();
         server.read_to_string(&mut question).await.unwrap();
         assert_eq!(question, "a question longer than the pipe");
         let answer = tokio::join!(
             async {
-                server.write_all(b"and an answer after the half close").await.unwrap();
+                server
+                    .write_all(b"and an answer after the half close")
+                    .await
+                    .unwrap();
                 server.shutdown().await.unwrap();
             },
             async {
