@@ -1,6 +1,6 @@
 //! Aggregated discovery over gRPC, both variants, on top of the sans-IO sessions of `mesh_xds`.
 //!
-//! One task per stream ([`stream`]): it waits for requests and for mail, translates what is
+//! One task per stream (`stream`): it waits for requests and for mail, translates what is
 //! due for its proxy and writes what differs. [`Connections`] is the registry of these tasks,
 //! [`debug`] what people may look at.
 

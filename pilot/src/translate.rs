@@ -2,7 +2,7 @@
 //!
 //! [`resources`] is a pure function: the same snapshot, proxy and names give the same bytes. The
 //! names of clusters, listeners and routes and their semantics are Istio's, so that a stock Envoy
-//! and existing dashboards work with them. One module per resource type; [`names`] holds every
+//! and existing dashboards work with them. One module per resource type; `names` holds every
 //! name that two of them must agree on.
 
 use std::sync::Arc;
