@@ -2,7 +2,7 @@
 //!
 //! Any tree will do: several documents per file, any names; names that start with a dot are
 //! left alone (temporary files, and the inner links of a mounted ConfigMap). A change is seen
-//! through inotify within [`BATCH_TIME`]; when notifications were lost, and every
+//! through inotify within `BATCH_TIME`; when notifications were lost, and every
 //! `RESCAN_TIME` in any case, the tree is compared with what is known of it.
 
 mod tree;
