@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A resource (or a part of it) that the engine can't run as written.
 ///
-/// Built innermost first; each caller on the way out adds its path segment by [`At::at`].
+/// Built innermost first; each caller on the way out adds its path segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// Path segments, innermost first.

@@ -26,7 +26,8 @@ pub struct RequestView<'a> {
 impl<'a> RequestView<'a> {
     /// The path without `?query` and `#fragment`: what every path matcher sees.
     pub fn path_only(&self) -> &'a str {
-        let end = self.path.find(['?', '#']).unwrap_or(self.path.len());
+        let ends = |byte: u8| matches!(byte, b'?' | b'#');
+        let end = self.path.bytes().position(ends).unwrap_or(self.path.len());
         &self.path[..end]
     }
 
