@@ -24,8 +24,8 @@ pub(crate) enum Local {
     Down(Down),
     /// Apply manifests: their objects take effect at once and last until deleted.
     Apply(manifests::Files),
-    /// Delete the objects that manifests name.
-    Delete(manifests::Files),
+    /// Delete the objects that manifests name, or one pod (another takes its place).
+    Delete(manifests::Delete),
     /// List objects.
     Get(get::Get),
     /// Print what a container wrote.
@@ -116,7 +116,7 @@ pub(crate) fn run(command: Local) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         match command {
-            Local::Up(up) => return up::run(up).await,
+            Local::Up(up) => return Box::pin(up::run(up)).await,
             Local::Down(down) => down.run().await?,
             Local::Apply(files) => return manifests::apply(&files).await,
             Local::Delete(files) => return manifests::delete(&files).await,

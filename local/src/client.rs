@@ -15,7 +15,8 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use crate::api::wire::{
-    self, Exec, Get, Logs, Manifests, Outcome, PodHttp, Reply, Request, Scale, Status, Workload,
+    self, DeletePod, Exec, Get, Logs, Manifests, Outcome, PodHttp, Reply, Request, Scale, Status,
+    Workload,
 };
 
 /// Why a question to the daemon got no answer.
@@ -171,6 +172,29 @@ impl Client {
     ) -> Result<Vec<Outcome>, ClientError> {
         self.outcomes(Request::Delete(manifests(source, text, namespace)))
             .await
+    }
+
+    /// Ends one pod (`deployment/NAME` for the first of one); its name. What made it makes another.
+    ///
+    /// `grace_seconds`: 0 kills it at once, `None` leaves it its own grace period.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] if it doesn't exist.
+    pub async fn delete_pod(
+        &self,
+        namespace: &str,
+        pod: &str,
+        grace_seconds: Option<u64>,
+    ) -> Result<String, ClientError> {
+        let request = DeletePod {
+            namespace: namespace.to_owned(),
+            pod: pod.to_owned(),
+            grace_seconds,
+        };
+        match self.ask(&Request::DeletePod(request)).await? {
+            Reply::Deleted { name } => Ok(name),
+            other => Err(unexpected(other)),
+        }
     }
 
     /// Starts a rolling restart of a Deployment.

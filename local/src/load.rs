@@ -45,13 +45,8 @@ pub(crate) fn load(places: &Places, previous: &Loaded) -> Loaded {
     for (name, text) in &places.built_in {
         loaded.take(decode::decode(text, name, "default"), previous, name);
     }
-    if let Some(first) = places.given.first() {
-        let dir = if first.is_dir() {
-            first
-        } else {
-            first.parent().unwrap_or(first)
-        };
-        images.set_default_file(&dir.join("images.yaml"));
+    for place in &places.given {
+        read_images(place, &mut images, &mut loaded.errors);
     }
     for place in places.given.iter().chain([&places.applied]) {
         for file in files_of(place, &mut loaded.errors) {
@@ -66,16 +61,37 @@ pub(crate) fn load(places: &Places, previous: &Loaded) -> Loaded {
                     continue;
                 }
             };
-            if file.file_name().is_some_and(|name| name == "images.yaml") {
-                loaded.errors.extend(images.add(&file, &text).err());
-            } else {
-                let name = file.display().to_string();
-                loaded.take(decode::decode(&text, &name, "default"), previous, &name);
-            }
+            let name = file.display().to_string();
+            loaded.take(decode::decode(&text, &name, "default"), previous, &name);
         }
     }
     loaded.images = Arc::new(images);
     loaded
+}
+
+/// Levels above a given place at which its `images.yaml` may be: `platform/kube/app.yaml` of a
+/// sample is two below the sample's own.
+const LEVELS: usize = 3;
+
+/// Reads the `images.yaml` of a place: its own, or the nearest above it.
+fn read_images(place: &Path, images: &mut Images, errors: &mut Vec<String>) {
+    let dir = if place.is_dir() {
+        Some(place)
+    } else {
+        place.parent()
+    };
+    let Some(dir) = dir else { return };
+    let mut candidates = dir
+        .ancestors()
+        .take(LEVELS)
+        .map(|dir| dir.join("images.yaml"));
+    let Some(file) = candidates.find(|file| file.is_file()) else {
+        images.set_default_file(&dir.join("images.yaml"));
+        return;
+    };
+    let read = std::fs::read_to_string(&file)
+        .map_err(|error| format!("{}: cannot be read: {error}", file.display()));
+    errors.extend(read.and_then(|text| images.add(&file, &text)).err());
 }
 
 impl Loaded {
@@ -119,11 +135,11 @@ fn files_of(place: &Path, errors: &mut Vec<String>) -> Vec<PathBuf> {
 }
 
 fn is_manifest(path: &Path) -> bool {
-    let hidden = path
+    let left_out = path
         .file_name()
-        .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        .is_some_and(|name| name.as_encoded_bytes().starts_with(b".") || name == "images.yaml");
     let extension = path.extension().and_then(|extension| extension.to_str());
-    !hidden && matches!(extension, Some("yaml" | "yml" | "json")) && path.is_file()
+    !left_out && matches!(extension, Some("yaml" | "yml" | "json")) && path.is_file()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ pub(crate) mod decode;
 pub(crate) mod directory;
 pub(crate) mod kind;
 pub(crate) mod names;
+mod validate;
 
 use std::fmt;
 

@@ -135,12 +135,11 @@ impl Handle {
         Arc::clone(&self.cx)
     }
 
-    /// Begins the orderly end. `grace`: `None` for the pod's own. A later call can only shorten it.
+    /// Begins the orderly end, within the pod's own grace period and `grace`, if given. A later
+    /// call can only shorten it.
     pub(crate) fn stop(&self, grace: Option<Duration>) {
-        let seconds = self.cx.spec().termination_grace_period_seconds;
-        let own = seconds.and_then(|seconds| u64::try_from(seconds).ok());
-        let grace = grace.unwrap_or(own.map_or(DEFAULT_GRACE, Duration::from_secs));
-        let deadline = Instant::now() + grace;
+        let own = self.cx.grace();
+        let deadline = Instant::now() + grace.map_or(own, |most| most.min(own));
         self.stop.send_modify(|present| {
             *present = Some(present.map_or(deadline, |present| present.min(deadline)));
         });
@@ -168,6 +167,13 @@ impl Context {
     fn spec(&self) -> &PodSpec {
         static EMPTY: std::sync::LazyLock<PodSpec> = std::sync::LazyLock::new(PodSpec::default);
         self.pod.spec.as_ref().unwrap_or(&EMPTY)
+    }
+
+    /// How long the pod may take to end.
+    fn grace(&self) -> Duration {
+        let seconds = self.spec().termination_grace_period_seconds;
+        let own = seconds.and_then(|seconds| u64::try_from(seconds).ok());
+        own.map_or(DEFAULT_GRACE, Duration::from_secs)
     }
 
     /// Its network, once it has one.

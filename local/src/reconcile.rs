@@ -78,6 +78,7 @@ pub(crate) struct Controller {
     installed: Vec<crate::net::ServicePort>,
     problems: BTreeMap<String, String>,
     retry: bool,
+    to_stop: Vec<(PodKey, Option<Duration>)>,
 }
 
 impl Controller {
@@ -108,6 +109,7 @@ impl Controller {
             installed: Vec::new(),
             problems: BTreeMap::new(),
             retry: false,
+            to_stop: Vec::new(),
             setup,
         })
     }
@@ -189,6 +191,7 @@ impl Controller {
         self.install_services().await;
         self.publish().await;
         self.show();
+        self.stop_marked();
         self.save();
     }
 

@@ -5,6 +5,12 @@
 //! the client in another pod. So it has a `main` of its own instead of the test harness. Where
 //! namespaces are forbidden it says so and passes.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "all of it is a test: a panic is its failure, and the application's output is what is looked at"
+)]
+
 mod platform {
     pub(crate) mod app;
     pub(crate) mod scenario;

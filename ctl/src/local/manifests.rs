@@ -31,8 +31,29 @@ pub(super) async fn apply(files: &Files) -> anyhow::Result<ExitCode> {
     print(&outcomes)
 }
 
-pub(super) async fn delete(files: &Files) -> anyhow::Result<ExitCode> {
+/// What to delete.
+#[derive(Args, Debug)]
+pub(crate) struct Delete {
+    /// `pod/NAME`, or `deployment/NAME` for one of its pods.
+    #[arg(required_unless_present = "filename", conflicts_with = "filename")]
+    pod: Option<String>,
+    /// Seconds that the pod may take; 0 kills it at once [default: its own grace period].
+    #[arg(long, conflicts_with = "filename")]
+    grace_period: Option<u64>,
+    /// File or directory with manifests; `-` for standard input.
+    #[arg(short, long, value_name = "FILE")]
+    filename: Vec<PathBuf>,
+    #[command(flatten)]
+    scope: Scope,
+}
+
+pub(super) async fn delete(files: &Delete) -> anyhow::Result<ExitCode> {
     let client = files.scope.place.client()?;
+    if let Some(pod) = &files.pod {
+        let name = client.delete_pod(&files.scope.namespace, pod, files.grace_period).await?;
+        output::line(&format!("pod/{name} is ending"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut outcomes = Vec::new();
     for (name, text) in texts(&files.filename)? {
         outcomes.extend(client.delete(&name, &text, Some(&files.scope.namespace)).await?);

@@ -88,6 +88,11 @@ impl Api {
                 .map(|items| Reply::Objects { items }),
             Request::Apply(given) => manifests::apply(self, given).await,
             Request::Delete(given) => manifests::delete(self, given).await,
+            Request::DeletePod(pod) => self
+                .ask(|answer| Command::Delete(pod, answer))
+                .await
+                .and_then(|deleted| deleted)
+                .map(|name| Reply::Deleted { name }),
             Request::Restart(workload) => self
                 .ask(|answer| Command::Restart(workload, answer))
                 .await

@@ -21,6 +21,8 @@ pub enum Request {
     Apply(Manifests),
     /// Objects to remove from it, named by their manifests.
     Delete(Manifests),
+    /// The end of one pod.
+    DeletePod(DeletePod),
     /// A rolling restart of a Deployment.
     Restart(Workload),
     /// Another number of replicas for a Deployment.
@@ -93,6 +95,18 @@ pub struct Manifests {
     pub namespace: Option<String>,
 }
 
+/// Which pod to end.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DeletePod {
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod's name, or `deployment/NAME` for the first pod of one.
+    pub pod: String,
+    /// How long it may take; 0 kills it at once, `None` leaves it its own grace period.
+    #[serde(default)]
+    pub grace_seconds: Option<u64>,
+}
+
 /// One Deployment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Workload {
@@ -161,6 +175,11 @@ pub enum Reply {
     },
     /// What runs.
     Status(Status),
+    /// The pod that is being ended.
+    Deleted {
+        /// Its name.
+        name: String,
+    },
     /// Done.
     Ok,
     /// It could not be done.

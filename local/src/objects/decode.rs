@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::kind::Role;
+use super::validate::validate;
 use super::{Body, Key, Kind, Manifest, names};
 
 /// What one text holds.
@@ -118,6 +119,7 @@ impl Place<'_> {
             }
         } else {
             body(kind, &value)
+                .and_then(|body| validate(&body).map(|()| body))
                 .map_err(|problem| Refusal::Error(format!("{source}: {key}: {problem}")))?
         };
         Ok(Some(Manifest {

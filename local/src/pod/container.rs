@@ -212,8 +212,8 @@ async fn run(
         exit = child.wait() => (exit, String::new()),
         problem = probed => {
             tracing::warn!(pod = cx.name(), container = container.name, "{problem}; restarting it");
-            let grace = Duration::from_secs(30);
-            (end(cx, container, child, Instant::now() + grace).await, problem)
+            let deadline = Instant::now() + cx.grace();
+            (end(cx, container, child, deadline).await, problem)
         }
         deadline = until_stopped(stop) => {
             (end(cx, container, child, deadline).await, "stopped".to_owned())

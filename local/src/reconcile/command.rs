@@ -1,13 +1,14 @@
 //! What clients may ask of the controller.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::Controller;
-use crate::api::wire::{Get, Scale, Workload};
+use crate::api::wire::{DeletePod, Get, Scale, Workload};
 use crate::objects::{Key, Kind};
 use crate::pod::Context;
 
@@ -25,6 +26,8 @@ pub(crate) enum Command {
     Source(Key, oneshot::Sender<Option<String>>),
     /// Read the files now.
     Reload(oneshot::Sender<()>),
+    /// The end of one pod.
+    Delete(DeletePod, oneshot::Sender<Result<String, String>>),
     /// A rolling restart.
     Restart(Workload, oneshot::Sender<Result<(), String>>),
     /// Another size.
@@ -54,6 +57,10 @@ impl Controller {
             Command::Reload(answer) => {
                 self.reload();
                 let _ = answer.send(());
+            }
+            Command::Delete(pod, answer) => {
+                let grace = pod.grace_seconds.map(Duration::from_secs);
+                drop(answer.send(self.delete_pod(&pod.namespace, &pod.pod, grace)));
             }
             Command::Restart(workload, answer) => {
                 let now = Timestamp::now().to_string();
@@ -115,7 +122,7 @@ impl Controller {
         }
     }
 
-    fn no_pod(&self, namespace: &str, name: &str) -> String {
+    pub(super) fn no_pod(&self, namespace: &str, name: &str) -> String {
         let there: Vec<&str> = self
             .pods
             .keys()

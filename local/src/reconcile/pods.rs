@@ -1,6 +1,7 @@
 //! The pods there are: made, told to end, forgotten when they are gone.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -85,8 +86,37 @@ impl Controller {
         {
             tracing::info!(pod = key.1, namespace = key.0, "ending pod");
             pod.deleting = Some(Timestamp::now());
-            pod.handle.stop(None);
+            self.to_stop.push((key.clone(), None));
         }
+    }
+
+    /// Tells the pods to end whose endpoints are gone by now.
+    pub(super) fn stop_marked(&mut self) {
+        for (key, grace) in std::mem::take(&mut self.to_stop) {
+            if let Some(pod) = self.pods.get(&key) {
+                pod.handle.stop(grace);
+            }
+        }
+    }
+
+    /// Ends one pod by name; what made it makes another.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(super) fn delete_pod(
+        &mut self,
+        namespace: &str,
+        name: &str,
+        grace: Option<Duration>,
+    ) -> Result<String, String> {
+        let pod = self
+            .find_pod(namespace, name)
+            .ok_or_else(|| self.no_pod(namespace, name))?;
+        let name = pod.handle.context().name().to_owned();
+        let key = (namespace.to_owned(), name.clone());
+        self.stop_pod(&key);
+        self.to_stop.push((key, grace));
+        Ok(name)
     }
 
     /// Forgets the pods of which nothing is left.
