@@ -1,7 +1,7 @@
 //! The sidecar injector: a pod in, a patch out.
 //!
 //! [`inject`] is what the mutating webhook, the local platform and `meshctl` call. It decides as
-//! Istio's webhook configuration and injector do together ([`decide`]), builds the injected pod
+//! Istio's webhook configuration and injector do together (`decide.rs`), builds the injected pod
 //! from small parts (one module each) and returns the difference as an RFC 6902 patch. Pure: no
 //! IO, no clock; the same pod and context give the same patch, and an injected pod is left alone.
 //!

@@ -1,6 +1,6 @@
 //! Findings that span several objects, under Istio's analysis codes.
 //!
-//! Each check is a function over the [`Index`]; none stops at its first finding. Objects are
+//! Each check is a function over the `Index`; none stops at its first finding. Objects are
 //! valid by themselves already.
 
 mod conflicts;

@@ -1,8 +1,8 @@
 //! Decoding of manifests into mesh resources.
 //!
-//! YAML or JSON becomes a JSON tree ([`yaml`]); each kind has a module that reads the tree field
-//! by field through [`reader`], which reports every wrong, unknown or not implemented field with
-//! its path; [`crate::validate`] then checks what spans several fields. An object with any
+//! YAML or JSON becomes a JSON tree (`yaml.rs`); each kind has a module that reads the tree field
+//! by field through `reader.rs`, which reports every wrong, unknown or not implemented field with
+//! its path; [`mod@crate::validate`] then checks what spans several fields. An object with any
 //! error is refused whole.
 
 mod authorization_policy;

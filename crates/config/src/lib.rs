@@ -2,7 +2,7 @@
 //!
 //! One module per kind holds its domain type, in which a wrong combination cannot be built:
 //! a `oneof` is an enum, a host, port, percentage or pattern is a newtype that was checked when
-//! it was made. [`decode`] reads Istio's YAML or JSON into them, [`validate`] checks what spans
+//! it was made. [`decode`] reads Istio's YAML or JSON into them, [`mod@validate`] checks what spans
 //! several fields of one object, [`analyse`] what spans several objects. [`selector`],
 //! [`visibility`] and [`host`] answer "does this apply here?" as pure functions.
 //!

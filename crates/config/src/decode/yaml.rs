@@ -57,6 +57,14 @@ fn is_blank(line: &str) -> bool {
 pub(super) fn parse(document: Document<'_>) -> Result<Value, FieldError> {
     let first_content = document.text.lines().take_while(|l| is_blank(l)).count();
     let document_line = document.line.saturating_sub(first_content);
+    if let Some(line) = too_deep(document.text) {
+        let line = line + document_line.max(1) - 1;
+        return Err(FieldError {
+            path: String::new(),
+            problem: format!("line {line}: nested deeper than {MAX_OPEN} levels"),
+            remedy: String::new(),
+        });
+    }
     let parsed: Result<serde_yaml::Value, _> = serde_yaml::from_str(document.text);
     match parsed {
         Ok(value) => to_json(value, 0).map_err(|problem| FieldError {
@@ -81,6 +89,33 @@ pub(super) fn parse(document: Document<'_>) -> Result<Value, FieldError> {
             })
         }
     }
+}
+
+/// Brackets (or `- ` and `? ` in one line) that may be open at once. The parser's time grows with
+/// the square of the depth: this many cost it milliseconds, a hundred thousand most of a minute.
+const MAX_OPEN: usize = 2_000;
+
+/// The line (from 1) at which more than [`MAX_OPEN`] levels are open. Quotes and block texts are
+/// not told apart, so that texts with very many unclosed brackets are refused too.
+fn too_deep(text: &str) -> Option<usize> {
+    let mut brackets = 0usize;
+    for (index, line) in text.lines().enumerate() {
+        let mut markers = 0usize;
+        let mut previous = b' ';
+        for byte in line.bytes() {
+            match byte {
+                b'[' | b'{' => brackets += 1,
+                b']' | b'}' => brackets = brackets.saturating_sub(1),
+                b' ' if previous == b'-' || previous == b'?' => markers += 1,
+                _ => {}
+            }
+            previous = byte;
+            if brackets > MAX_OPEN || markers > MAX_OPEN {
+                return Some(index + 1);
+            }
+        }
+    }
+    None
 }
 
 /// Kubernetes objects are far flatter; this only bounds the recursion.

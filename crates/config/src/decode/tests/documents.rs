@@ -178,3 +178,40 @@ proptest! {
         prop_assert_eq!(documents(&text, "f").len(), 1);
     }
 }
+
+#[test]
+fn hostile_documents_are_refused() {
+    let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+    for level in 1..12 {
+        let inner = format!("*a{}", level - 1);
+        let items = vec![inner; 10].join(", ");
+        bomb += &format!("a{level}: &a{level} [{items}]\n");
+    }
+    let found = all(&bomb);
+    assert!(
+        found[0].contains("repetition limit exceeded"),
+        "{}",
+        found[0]
+    );
+    let deep = format!("a: {}{}", "[".repeat(100), "]".repeat(100));
+    assert!(
+        all(&deep)[0].contains("nested deeper than 64 levels"),
+        "{:?}",
+        all(&deep)
+    );
+    // The YAML library's time grows with the square of the depth.
+    for opening in ["[", "{", "- ", "? "] {
+        let deeper = format!("a:\n{}", opening.repeat(100_000));
+        let found = all(&deeper);
+        assert!(
+            found[0].contains("nested deeper than"),
+            "{opening} {}",
+            found[0]
+        );
+    }
+    let text = format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\ndata:\n  x: |\n    {}",
+        "[(".repeat(1000)
+    );
+    assert_eq!(all(&text), ["other ConfigMap None a"]);
+}
