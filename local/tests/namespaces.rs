@@ -2,6 +2,12 @@
 //!
 //! Each scenario is what `meshctl local up` is: this program, started again as the inner process. So it has
 //! a `main` of its own instead of the test harness. Where namespaces are forbidden it says so and passes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::large_futures,
+    clippy::print_stdout,
+    reason = "a test, which clippy does not see without the harness"
+)]
 
 mod namespaces {
     pub(crate) mod containers;
@@ -20,7 +26,7 @@ use namespaces::{containers, lifetime, network, support};
 
 type Scenario = fn(Host) -> support::Running;
 
-const SCENARIOS: [(&str, Scenario); 17] = [
+const SCENARIOS: [(&str, Scenario); 18] = [
     ("services_reach_ready_endpoints", |host| {
         Box::pin(network::services_reach_ready_endpoints(host))
     }),
@@ -56,6 +62,9 @@ const SCENARIOS: [(&str, Scenario); 17] = [
     }),
     ("mounts_stand_at_any_path", |host| {
         Box::pin(containers::mounts_stand_at_any_path(host))
+    }),
+    ("programs_in_hidden_directories_run", |host| {
+        Box::pin(containers::programs_in_hidden_directories_run(host))
     }),
     ("failures_to_start_are_told", |host| {
         Box::pin(containers::failures_to_start_are_told(host))

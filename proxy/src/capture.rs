@@ -82,7 +82,10 @@ pub enum CaptureError {
     #[error("install the capture rules")]
     Rules(#[from] ApplyError),
     /// The kernel has other rules than were installed.
-    #[error("the capture rules were installed, but the kernel lists {found} instead of {expected}: is another program changing table {}?", rules::TABLE)]
+    #[error(
+        "the capture rules were installed, but the kernel lists {found} instead of {expected}: is another program changing table {}?",
+        rules::TABLE
+    )]
     Verify {
         /// What was installed: chains and their numbers of rules.
         expected: String,
@@ -115,7 +118,9 @@ pub fn run(args: &Args) -> Result<(), CaptureError> {
     let settings = Settings::parse(args, has_ipv6_address())?;
     let table = rules::table(&settings);
     if args.print {
-        return io::stdout().write_all(table.to_text().as_bytes()).map_err(CaptureError::Print);
+        return io::stdout()
+            .write_all(table.to_text().as_bytes())
+            .map_err(CaptureError::Print);
     }
     if settings.mode == Mode::None {
         remove(&[Family::Ip, Family::Inet])?;
@@ -129,10 +134,19 @@ pub fn run(args: &Args) -> Result<(), CaptureError> {
     }
     nft::apply(&table)?;
     // Of an earlier run, when the pod had other addresses.
-    remove(&[if table.family == Family::Ip { Family::Inet } else { Family::Ip }])?;
+    remove(&[if table.family == Family::Ip {
+        Family::Inet
+    } else {
+        Family::Ip
+    }])?;
     verify(&table)?;
     let rules: usize = table.chains.iter().map(|chain| chain.rules.len()).sum();
-    tracing::info!(table = rules::TABLE, rules, ipv6 = settings.ipv6, "traffic is captured");
+    tracing::info!(
+        table = rules::TABLE,
+        rules,
+        ipv6 = settings.ipv6,
+        "traffic is captured"
+    );
     Ok(())
 }
 
@@ -154,7 +168,10 @@ fn verify(table: &Table) -> Result<(), CaptureError> {
     if found == expected {
         return Ok(());
     }
-    Err(CaptureError::Verify { expected: describe(&expected), found: describe(&found) })
+    Err(CaptureError::Verify {
+        expected: describe(&expected),
+        found: describe(&found),
+    })
 }
 
 fn describe(chains: &[ChainSummary]) -> String {

@@ -61,7 +61,9 @@ impl CapabilitySet {
     pub const EMPTY: CapabilitySet = CapabilitySet { bits: 0 };
 
     /// All that are known.
-    pub const ALL: CapabilitySet = CapabilitySet { bits: (1 << NAMES.len()) - 1 };
+    pub const ALL: CapabilitySet = CapabilitySet {
+        bits: (1 << NAMES.len()) - 1,
+    };
 
     /// What container runtimes leave to a container by default (Docker's and containerd's list).
     pub fn container_default() -> CapabilitySet {
@@ -81,7 +83,10 @@ impl CapabilitySet {
             "AUDIT_WRITE",
             "SETFCAP",
         ];
-        names.iter().filter_map(|name| CapabilitySet::named(name)).fold(CapabilitySet::EMPTY, CapabilitySet::with)
+        names
+            .iter()
+            .filter_map(|name| CapabilitySet::named(name))
+            .fold(CapabilitySet::EMPTY, CapabilitySet::with)
     }
 
     /// The capability of this name (`NET_ADMIN`, with or without `CAP_`, any case), or all for `ALL`; `None`
@@ -99,19 +104,25 @@ impl CapabilitySet {
     /// Both sets together.
     #[must_use]
     pub fn with(self, other: CapabilitySet) -> CapabilitySet {
-        CapabilitySet { bits: self.bits | other.bits }
+        CapabilitySet {
+            bits: self.bits | other.bits,
+        }
     }
 
     /// This set less `other`.
     #[must_use]
     pub fn without(self, other: CapabilitySet) -> CapabilitySet {
-        CapabilitySet { bits: self.bits & !other.bits }
+        CapabilitySet {
+            bits: self.bits & !other.bits,
+        }
     }
 
     /// What is in both sets.
     #[must_use]
     pub fn and(self, other: CapabilitySet) -> CapabilitySet {
-        CapabilitySet { bits: self.bits & other.bits }
+        CapabilitySet {
+            bits: self.bits & other.bits,
+        }
     }
 
     /// Whether all of `other` is in this set.
@@ -123,7 +134,11 @@ impl CapabilitySet {
 impl fmt::Debug for CapabilitySet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let has = |number: usize| self.bits & (1 << number) != 0;
-        let names = NAMES.iter().enumerate().filter(|(number, _)| has(*number)).map(|(_, name)| name);
+        let names = NAMES
+            .iter()
+            .enumerate()
+            .filter(|(number, _)| has(*number))
+            .map(|(_, name)| name);
         f.debug_set().entries(names).finish()
     }
 }
@@ -139,7 +154,8 @@ pub(crate) fn limit_bounding(keep: CapabilitySet) -> io::Result<()> {
             continue;
         }
         // SAFETY: PR_CAPBSET_DROP takes numbers only.
-        let result = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(number), 0, 0, 0) };
+        let result =
+            unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(number), 0, 0, 0) };
         match Errno::result(result) {
             Ok(_) => {}
             Err(Errno::EINVAL) => break, // beyond the last one that this kernel knows
@@ -168,17 +184,30 @@ pub(crate) fn keep_across_exec(keep: CapabilitySet) -> io::Result<()> {
         permitted: u32,
         inheritable: u32,
     }
-    let header = Header { version: 0x2008_0522, pid: 0 };
+    let header = Header {
+        version: 0x2008_0522,
+        pid: 0,
+    };
     #[allow(clippy::cast_possible_truncation)] // the two halves
     let halves = [keep.bits as u32, (keep.bits >> 32) as u32];
-    let data = halves.map(|half| Data { effective: half, permitted: half, inheritable: half });
+    let data = halves.map(|half| Data {
+        effective: half,
+        permitted: half,
+        inheritable: half,
+    });
     // SAFETY: layouts as in capset(2) for version 3, which reads two Data; both outlive the call.
     let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) };
     Errno::result(result)?;
     for number in (0..NAMES.len()).filter(|number| keep.bits & (1 << number) != 0) {
         // SAFETY: PR_CAP_AMBIENT takes numbers only.
         let result = unsafe {
-            libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE as libc::c_ulong, number, 0, 0)
+            libc::prctl(
+                libc::PR_CAP_AMBIENT,
+                libc::PR_CAP_AMBIENT_RAISE as libc::c_ulong,
+                number,
+                0,
+                0,
+            )
         };
         Errno::result(result)?;
     }
@@ -194,7 +223,10 @@ mod tests {
         assert_eq!(CapabilitySet::named("NET_ADMIN").unwrap().bits, 1 << 12);
         assert_eq!(CapabilitySet::named("cap_net_raw").unwrap().bits, 1 << 13);
         assert_eq!(CapabilitySet::named("SYS_ADMIN").unwrap().bits, 1 << 21);
-        assert_eq!(CapabilitySet::named("CHECKPOINT_RESTORE").unwrap().bits, 1 << 40);
+        assert_eq!(
+            CapabilitySet::named("CHECKPOINT_RESTORE").unwrap().bits,
+            1 << 40
+        );
         assert_eq!(CapabilitySet::named("NET"), None);
     }
 }

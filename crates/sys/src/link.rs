@@ -12,7 +12,10 @@ use futures::TryStreamExt;
 use ipnet::{IpNet, Ipv4Net};
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute};
 use rtnetlink::packet_route::route::RouteScope;
-use rtnetlink::{Error, Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use rtnetlink::{
+    Error, Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth,
+    RouteMessageBuilder,
+};
 use tokio::task::JoinHandle;
 
 use crate::netns::NetNs;
@@ -35,7 +38,10 @@ impl Links {
     /// As `socket(2)`.
     pub fn open() -> io::Result<Links> {
         let (connection, handle, _) = rtnetlink::new_connection()?;
-        Ok(Links { handle, connection: tokio::spawn(connection) })
+        Ok(Links {
+            handle,
+            connection: tokio::spawn(connection),
+        })
     }
 
     /// Finds an interface by name.
@@ -43,9 +49,19 @@ impl Links {
     /// # Errors
     /// `NotFound` with the name.
     pub async fn find(&self, name: &str) -> io::Result<Index> {
-        let mut found = self.handle.link().get().match_name(name.to_owned()).execute();
-        let link = found.try_next().await.map_err(|error| failed(&format!("find {name}"), error))?;
-        let link = link.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no interface {name}")))?;
+        let mut found = self
+            .handle
+            .link()
+            .get()
+            .match_name(name.to_owned())
+            .execute();
+        let link = found
+            .try_next()
+            .await
+            .map_err(|error| failed(&format!("find {name}"), error))?;
+        let link = link.ok_or_else(|| {
+            io::Error::new(io::ErrorKind::NotFound, format!("no interface {name}"))
+        })?;
         Ok(Index(link.header.index))
     }
 
@@ -57,8 +73,16 @@ impl Links {
     /// # Errors
     /// `AlreadyExists`, `PermissionDenied`.
     pub async fn add_bridge(&self, name: &str, hardware: [u8; 6]) -> io::Result<Index> {
-        let request = self.handle.link().add(LinkBridge::new(name).address(hardware.to_vec()).up().build());
-        request.execute().await.map_err(|error| failed(&format!("add bridge {name}"), error))?;
+        let request = self.handle.link().add(
+            LinkBridge::new(name)
+                .address(hardware.to_vec())
+                .up()
+                .build(),
+        );
+        request
+            .execute()
+            .await
+            .map_err(|error| failed(&format!("add bridge {name}"), error))?;
         self.find(name).await
     }
 
@@ -87,9 +111,15 @@ impl Links {
             .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
             .build();
         let request = self.handle.link().add(pair);
-        request.execute().await.map_err(|error| failed(&format!("add veth {name}"), error))?;
+        request
+            .execute()
+            .await
+            .map_err(|error| failed(&format!("add veth {name}"), error))?;
         let link = self.find(name).await?;
-        let request = self.handle.link().set_port(LinkBridgePort::new(link.0).hairpin(true).build());
+        let request = self
+            .handle
+            .link()
+            .set_port(LinkBridgePort::new(link.0).hairpin(true).build());
         request
             .execute()
             .await
@@ -102,8 +132,14 @@ impl Links {
     /// # Errors
     /// `AlreadyExists` and others, with the address.
     pub async fn add_address(&self, link: Index, address: IpNet) -> io::Result<()> {
-        let request = self.handle.address().add(link.0, address.addr(), address.prefix_len());
-        request.execute().await.map_err(|error| failed(&format!("add address {address}"), error))
+        let request = self
+            .handle
+            .address()
+            .add(link.0, address.addr(), address.prefix_len());
+        request
+            .execute()
+            .await
+            .map_err(|error| failed(&format!("add address {address}"), error))
     }
 
     /// Sets an interface up.
@@ -111,8 +147,14 @@ impl Links {
     /// # Errors
     /// `NotFound` when it is gone.
     pub async fn set_up(&self, link: Index) -> io::Result<()> {
-        let request = self.handle.link().set(LinkUnspec::new_with_index(link.0).up().build());
-        request.execute().await.map_err(|error| failed("set the interface up", error))
+        let request = self
+            .handle
+            .link()
+            .set(LinkUnspec::new_with_index(link.0).up().build());
+        request
+            .execute()
+            .await
+            .map_err(|error| failed("set the interface up", error))
     }
 
     /// Sets the loopback interface up.
@@ -147,7 +189,10 @@ impl Links {
             route = route.pref_source(source);
         }
         let request = self.handle.route().add(route.build());
-        request.execute().await.map_err(|error| failed(&format!("add route to {destination}"), error))
+        request
+            .execute()
+            .await
+            .map_err(|error| failed(&format!("add route to {destination}"), error))
     }
 
     /// Removes an interface (both ends of a veth pair); fine if it is gone.
@@ -186,7 +231,10 @@ impl Links {
             LinkAttribute::IfName(name) => Some(name.clone()),
             _ => None,
         };
-        Ok(links.iter().filter_map(|link| link.attributes.iter().find_map(name)).collect())
+        Ok(links
+            .iter()
+            .filter_map(|link| link.attributes.iter().find_map(name))
+            .collect())
     }
 }
 
@@ -207,7 +255,9 @@ where
     Result_: Future<Output = io::Result<T>>,
 {
     netns.run(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         runtime.block_on(async { work(Links::open()?).await })
     })
 }

@@ -2,12 +2,14 @@
 //!
 //! Everything in a `pre_exec` closure runs in a forked copy of a process that may have other threads: no
 //! allocation, no lock, only system calls on values prepared before.
+//!
+//! Needs Linux 5.10 or later (`close_range`, `setns` of a pidfd, `PIDFD_NONBLOCK`).
 
 mod isolate;
 mod pidfd;
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -41,7 +43,10 @@ pub fn inherit(command: &mut Command, descriptors: Vec<OwnedFd>) {
 pub fn take_inherited(number: i32) -> io::Result<OwnedFd> {
     use std::os::fd::{BorrowedFd, FromRawFd};
     if number <= 2 {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("descriptor {number} is standard")));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("descriptor {number} is standard"),
+        ));
     }
     // SAFETY: only borrowed for the call; if it is not open, the call says so.
     let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
@@ -71,8 +76,10 @@ pub struct Credentials {
 /// killed when the calling thread ends.
 #[allow(unsafe_code)]
 pub fn with_credentials(command: &mut Command, credentials: Credentials) {
-    let groups: Option<Vec<Gid>> =
-        credentials.groups.as_ref().map(|groups| groups.iter().copied().map(Gid::from_raw).collect());
+    let groups: Option<Vec<Gid>> = credentials
+        .groups
+        .as_ref()
+        .map(|groups| groups.iter().copied().map(Gid::from_raw).collect());
     let become_it = move || {
         reset_signals()?;
         setsid()?;
@@ -118,7 +125,7 @@ fn reset_signals() -> io::Result<()> {
 #[allow(unsafe_code)]
 fn control_terminal() -> io::Result<()> {
     // SAFETY: descriptor 0 is the new process's standard input; the argument is a number.
-    let result = unsafe { libc::ioctl(io::stdin().as_raw_fd(), libc::TIOCSCTTY, 0) };
+    let result = unsafe { libc::ioctl(libc::STDIN_FILENO, libc::TIOCSCTTY, 0) };
     nix::errno::Errno::result(result)?;
     Ok(())
 }

@@ -121,7 +121,7 @@ fn add(places: &mut Places, each: &Mount, user: &User) -> io::Result<()> {
             };
             bind(&source, &point)?;
             if is_dir {
-                places.covered_by(&each.path, &point, source);
+                places.covered_by(&point, source);
             }
             finish(&point, each.read_only)
         }

@@ -66,7 +66,7 @@ pub async fn spawn(spec: Spec) -> Result<Child, SpawnError> {
         beside: netns,
         streams: exec.streams,
     };
-    launch.start(PidNamespace::New, capabilities).await
+    Box::pin(launch.start(PidNamespace::New, capabilities)).await
 }
 
 /// Starts another program in a running container's namespaces.
@@ -86,7 +86,7 @@ pub async fn exec_in(container: &Child, exec: Exec) -> Result<Child, SpawnError>
         beside,
         streams: exec.streams,
     };
-    launch.start(namespace, capabilities).await
+    Box::pin(launch.start(namespace, capabilities)).await
 }
 
 impl Child {

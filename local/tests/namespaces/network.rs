@@ -234,13 +234,19 @@ pub(crate) async fn ports_are_published_on_the_host(host: Host) {
             open = host.connect("127.0.0.1", port).await.is_ok();
         }
     }
-    let nowhere = network.publish(addr("127.0.0.1:0"), addr("10.96.0.99:1")).await.unwrap();
+    let nowhere = network
+        .publish(addr("127.0.0.1:0"), addr("10.96.0.99:1"))
+        .await
+        .unwrap();
     // The reset may come before the connect has been seen to succeed.
     let reset = match host.connect("127.0.0.1", nowhere.address().port()).await {
         Ok(stream) => {
             let stream = stream.into_std().unwrap();
             stream.set_nonblocking(false).unwrap();
-            tokio::task::spawn_blocking(move || read_all(stream)).await.unwrap().unwrap_err()
+            tokio::task::spawn_blocking(move || read_all(stream))
+                .await
+                .unwrap()
+                .unwrap_err()
         }
         Err(UpError::Io { source, .. }) => source,
         Err(error) => panic!("{error}"),

@@ -29,12 +29,22 @@ const OUTPUT: &str = "ISTIO_OUTPUT";
 
 /// The whole table. In mode [`Mode::None`] it has no chains.
 pub(super) fn table(settings: &Settings) -> Table {
-    let family = if settings.ipv6 { Family::Inet } else { Family::Ip };
+    let family = if settings.ipv6 {
+        Family::Inet
+    } else {
+        Family::Ip
+    };
     let rules = Rules { settings };
     let chains = match settings.mode {
         Mode::None => vec![],
         Mode::Redirect => vec![
-            Chain::base("PREROUTING", Kind::Nat, Hook::Prerouting, PRIORITY, rules.prerouting()),
+            Chain::base(
+                "PREROUTING",
+                Kind::Nat,
+                Hook::Prerouting,
+                PRIORITY,
+                rules.prerouting(),
+            ),
             Chain::base("OUTPUT", Kind::Nat, Hook::Output, PRIORITY, rules.output()),
             Chain::regular(INBOUND, rules.inbound()),
             Chain::regular(OUTPUT, rules.istio_output()),
@@ -42,7 +52,11 @@ pub(super) fn table(settings: &Settings) -> Table {
             Chain::regular(REDIRECT, vec![redirect(settings.outbound_port)]),
         ],
     };
-    Table { family, name: TABLE.to_owned(), chains }
+    Table {
+        family,
+        name: TABLE.to_owned(),
+        chains,
+    }
 }
 
 fn redirect(port: u16) -> Rule {
@@ -96,7 +110,10 @@ impl Rules<'_> {
             match &self.settings.include_ranges {
                 Selection::All => rules.push(Rule::new([from(name)], jump(REDIRECT))),
                 Selection::Only(ranges) => rules.extend(self.usable(ranges).map(|range| {
-                    Rule::new([from(name), Match::Destination(Op::Is, range)], jump(REDIRECT))
+                    Rule::new(
+                        [from(name), Match::Destination(Op::Is, range)],
+                        jump(REDIRECT),
+                    )
                 })),
             }
             rules.push(Rule::new([from(name)], Verdict::Return));
@@ -111,13 +128,18 @@ impl Rules<'_> {
     fn output(&self) -> Vec<Rule> {
         let to = |name: &String| Match::OutInterface(Op::Is, name.clone());
         let excluded = self.settings.exclude_interfaces.iter();
-        let mut rules: Vec<Rule> = excluded.map(|name| Rule::new([to(name)], Verdict::Return)).collect();
+        let mut rules: Vec<Rule> = excluded
+            .map(|name| Rule::new([to(name)], Verdict::Return))
+            .collect();
         rules.push(Rule::new([], jump(OUTPUT)));
         rules
     }
 
     fn inbound(&self) -> Vec<Rule> {
-        let mut rules = vec![Rule::new([tcp_port(self.settings.tunnel_port)], Verdict::Return)];
+        let mut rules = vec![Rule::new(
+            [tcp_port(self.settings.tunnel_port)],
+            Verdict::Return,
+        )];
         match &self.settings.include_inbound_ports {
             Selection::All => {
                 let excluded = self.settings.exclude_inbound_ports.iter();
@@ -125,7 +147,11 @@ impl Rules<'_> {
                 rules.push(Rule::new([tcp()], jump(IN_REDIRECT)));
             }
             Selection::Only(ports) => {
-                rules.extend(ports.iter().map(|port| Rule::new([tcp_port(*port)], jump(IN_REDIRECT))));
+                rules.extend(
+                    ports
+                        .iter()
+                        .map(|port| Rule::new([tcp_port(*port)], jump(IN_REDIRECT))),
+                );
             }
         }
         rules
@@ -135,18 +161,30 @@ impl Rules<'_> {
         let mut rules = Vec::new();
         for port in &self.settings.exclude_outbound_ports {
             for proto in [Proto::Tcp, Proto::Udp] {
-                rules.push(Rule::new([Match::DestinationPort(Op::Is, proto, *port)], Verdict::Return));
+                rules.push(Rule::new(
+                    [Match::DestinationPort(Op::Is, proto, *port)],
+                    Verdict::Return,
+                ));
             }
         }
         for source in self.both(INBOUND_SOURCE_V4, INBOUND_SOURCE_V6) {
-            rules.push(Rule::new([leaves_by_loopback(), Match::Source(Op::Is, source)], Verdict::Return));
+            rules.push(Rule::new(
+                [leaves_by_loopback(), Match::Source(Op::Is, source)],
+                Verdict::Return,
+            ));
         }
         rules.extend(self.own_traffic());
         for loopback in self.both(Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST) {
-            rules.push(Rule::new([Match::Destination(Op::Is, loopback)], Verdict::Return));
+            rules.push(Rule::new(
+                [Match::Destination(Op::Is, loopback)],
+                Verdict::Return,
+            ));
         }
         for range in self.usable(&self.settings.exclude_ranges) {
-            rules.push(Rule::new([Match::Destination(Op::Is, range)], Verdict::Return));
+            rules.push(Rule::new(
+                [Match::Destination(Op::Is, range)],
+                Verdict::Return,
+            ));
         }
         rules.extend(self.included());
         rules
@@ -184,7 +222,11 @@ impl Rules<'_> {
         match &self.settings.include_outbound_ports {
             Selection::All => rules.push(Rule::new([tcp()], jump(REDIRECT))),
             Selection::Only(ports) => {
-                rules.extend(ports.iter().map(|port| Rule::new([tcp_port(*port)], jump(REDIRECT))));
+                rules.extend(
+                    ports
+                        .iter()
+                        .map(|port| Rule::new([tcp_port(*port)], jump(REDIRECT))),
+                );
             }
         }
         match &self.settings.include_ranges {
@@ -214,6 +256,9 @@ impl Rules<'_> {
     /// Those ranges that the table can match: a table for IPv4 knows no IPv6.
     fn usable<'a>(&self, ranges: &'a [IpNet]) -> impl Iterator<Item = IpNet> + use<'a> {
         let ipv6 = self.settings.ipv6;
-        ranges.iter().copied().filter(move |range| ipv6 || range.addr().is_ipv4())
+        ranges
+            .iter()
+            .copied()
+            .filter(move |range| ipv6 || range.addr().is_ipv4())
     }
 }

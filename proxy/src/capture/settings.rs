@@ -47,7 +47,10 @@ impl Settings {
         let proxy_uids = list("user id", uid_flag, &args.proxy_uid)?;
         if proxy_uids.is_empty() {
             // Without one the proxy would capture its own traffic, for ever.
-            return Err(bad(uid_flag, "needs at least one user id, such as 1337".to_owned()));
+            return Err(bad(
+                uid_flag,
+                "needs at least one user id, such as 1337".to_owned(),
+            ));
         }
         let proxy_gids = match &args.proxy_gid {
             Some(gids) => list("group id", "-g, --proxy-gid", gids)?,
@@ -62,18 +65,27 @@ impl Settings {
             proxy_uids,
             proxy_gids,
             include_ranges: ranges("-i, --istio-service-cidr", &args.istio_service_cidr)?,
-            exclude_ranges: only(exclude_flag, ranges(exclude_flag, &args.istio_service_exclude_cidr)?)?,
+            exclude_ranges: only(
+                exclude_flag,
+                ranges(exclude_flag, &args.istio_service_exclude_cidr)?,
+            )?,
             include_inbound_ports: ports("-b, --istio-inbound-ports", &args.istio_inbound_ports)?,
             exclude_inbound_ports: excluded_ports(
                 "-d, --istio-local-exclude-ports",
                 &args.istio_local_exclude_ports,
             )?,
-            include_outbound_ports: ports("-q, --istio-outbound-ports", &args.istio_outbound_ports)?,
+            include_outbound_ports: ports(
+                "-q, --istio-outbound-ports",
+                &args.istio_outbound_ports,
+            )?,
             exclude_outbound_ports: excluded_ports(
                 "-o, --istio-local-outbound-ports-exclude",
                 &args.istio_local_outbound_ports_exclude,
             )?,
-            virtual_interfaces: interfaces("-k, --kube-virt-interfaces", &args.kube_virt_interfaces)?,
+            virtual_interfaces: interfaces(
+                "-k, --kube-virt-interfaces",
+                &args.kube_virt_interfaces,
+            )?,
             exclude_interfaces: interfaces(
                 "-c, --istio-exclude-interfaces",
                 &args.istio_exclude_interfaces,
@@ -92,19 +104,32 @@ fn mode(text: &str) -> Result<Mode, CaptureError> {
     match text {
         "REDIRECT" => Ok(Mode::Redirect),
         "NONE" => Ok(Mode::None),
-        "TPROXY" => Err(bad(flag, "TPROXY is not supported; use REDIRECT".to_owned())),
-        other => Err(bad(flag, format!("`{other}` is not a mode; use REDIRECT or NONE"))),
+        "TPROXY" => Err(bad(
+            flag,
+            "TPROXY is not supported; use REDIRECT".to_owned(),
+        )),
+        other => Err(bad(
+            flag,
+            format!("`{other}` is not a mode; use REDIRECT or NONE"),
+        )),
     }
 }
 
 /// The entries of a comma-separated list; empty ones are left out, as Istio does.
 fn entries(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',').map(str::trim).filter(|entry| !entry.is_empty())
+    text.split(',')
+        .map(str::trim)
+        .filter(|entry| !entry.is_empty())
 }
 
 fn list<T: FromStr>(what: &str, flag: &'static str, text: &str) -> Result<Vec<T>, CaptureError> {
     let one = |entry: &str| {
-        entry.parse().map_err(|_| bad(flag, format!("`{entry}` is not a {what}; use a comma-separated list")))
+        entry.parse().map_err(|_| {
+            bad(
+                flag,
+                format!("`{entry}` is not a {what}; use a comma-separated list"),
+            )
+        })
     };
     entries(text).map(one).collect()
 }
@@ -112,7 +137,10 @@ fn list<T: FromStr>(what: &str, flag: &'static str, text: &str) -> Result<Vec<T>
 fn port(flag: &'static str, text: &str) -> Result<u16, CaptureError> {
     match text.trim().parse() {
         Ok(port) if port > 0 => Ok(port),
-        _ => Err(bad(flag, format!("`{text}` is not a port; use a number from 1 to 65535"))),
+        _ => Err(bad(
+            flag,
+            format!("`{text}` is not a port; use a number from 1 to 65535"),
+        )),
     }
 }
 
@@ -120,7 +148,10 @@ fn ports(flag: &'static str, text: &str) -> Result<Selection<u16>, CaptureError>
     if text.trim() == "*" {
         return Ok(Selection::All);
     }
-    entries(text).map(|entry| port(flag, entry)).collect::<Result<_, _>>().map(Selection::Only)
+    entries(text)
+        .map(|entry| port(flag, entry))
+        .collect::<Result<_, _>>()
+        .map(Selection::Only)
 }
 
 fn ranges(flag: &'static str, text: &str) -> Result<Selection<IpNet>, CaptureError> {
@@ -138,7 +169,10 @@ fn excluded_ports(flag: &'static str, text: &str) -> Result<Vec<u16>, CaptureErr
 fn only<T>(flag: &'static str, selection: Selection<T>) -> Result<Vec<T>, CaptureError> {
     match selection {
         Selection::Only(some) => Ok(some),
-        Selection::All => Err(bad(flag, "`*` would exclude everything; use -m NONE for that".to_owned())),
+        Selection::All => Err(bad(
+            flag,
+            "`*` would exclude everything; use -m NONE for that".to_owned(),
+        )),
     }
 }
 
@@ -147,11 +181,16 @@ fn interfaces(flag: &'static str, text: &str) -> Result<Vec<String>, CaptureErro
     const MAX_BYTES: usize = 15;
     let one = |entry: &str| {
         let is_name = entry.len() <= MAX_BYTES
-            && entry.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'"' | b'*'));
+            && entry
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'"' | b'*'));
         if is_name {
             return Ok(entry.to_owned());
         }
-        Err(bad(flag, format!("`{entry}` is not the name of an interface (at most {MAX_BYTES} characters)")))
+        Err(bad(
+            flag,
+            format!("`{entry}` is not the name of an interface (at most {MAX_BYTES} characters)"),
+        ))
     };
     entries(text).map(one).collect()
 }

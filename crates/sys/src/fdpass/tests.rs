@@ -19,16 +19,25 @@ async fn descriptors_arrive_with_their_message() {
     received.read_to_string(&mut text).unwrap();
     assert_eq!(text, "hello");
     let second = right.receive().await.unwrap().unwrap();
-    assert_eq!((second.bytes.as_slice(), second.descriptors.len()), (&b"second"[..], 0));
+    assert_eq!(
+        (second.bytes.as_slice(), second.descriptors.len()),
+        (&b"second"[..], 0)
+    );
     drop(left);
     assert!(right.receive().await.unwrap().is_none());
-    assert_eq!(right.send(b"late", &[]).await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    assert_eq!(
+        right.send(b"late", &[]).await.unwrap_err().kind(),
+        io::ErrorKind::BrokenPipe
+    );
 }
 
 #[tokio::test]
 async fn oversized_messages_are_refused() {
     let (left, _right) = pair().unwrap();
     let left = Channel::new(left).unwrap();
-    let error = left.send(&vec![0; MAX_MESSAGE_BYTES + 1], &[]).await.unwrap_err();
+    let error = left
+        .send(&vec![0; MAX_MESSAGE_BYTES + 1], &[])
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
 }

@@ -64,8 +64,12 @@ pub fn delete(family: Family, name: &str) -> Result<(), ApplyError> {
 /// A socket to nf_tables that cannot block: the kernel answers within `send`.
 pub(super) fn open() -> Result<Socket, ApplyError> {
     let socket = Socket::new(NETLINK_NETFILTER).map_err(failed("open the netlink socket"))?;
-    socket.connect(&SocketAddr::new(0, 0)).map_err(failed("open the netlink socket"))?;
-    socket.set_non_blocking(true).map_err(failed("open the netlink socket"))?;
+    socket
+        .connect(&SocketAddr::new(0, 0))
+        .map_err(failed("open the netlink socket"))?;
+    socket
+        .set_non_blocking(true)
+        .map_err(failed("open the netlink socket"))?;
     Ok(socket)
 }
 
@@ -76,13 +80,18 @@ pub(super) fn failed(what: &'static str) -> impl FnOnce(io::Error) -> ApplyError
 fn transact(bytes: &[u8], statements: &[String]) -> Result<(), ApplyError> {
     let socket = open()?;
     grow_send_buffer(&socket, bytes.len());
-    socket.send(bytes, 0).map_err(|source| match source.raw_os_error() {
-        Some(libc::EMSGSIZE) => ApplyError::Socket {
-            what: "the rules do not fit into one transaction (raise net.core.wmem_max)",
-            source,
-        },
-        _ => ApplyError::Socket { what: "send the rules", source },
-    })?;
+    socket
+        .send(bytes, 0)
+        .map_err(|source| match source.raw_os_error() {
+            Some(libc::EMSGSIZE) => ApplyError::Socket {
+                what: "the rules do not fit into one transaction (raise net.core.wmem_max)",
+                source,
+            },
+            _ => ApplyError::Socket {
+                what: "send the rules",
+                source,
+            },
+        })?;
     let mut acknowledged = false;
     loop {
         let reply = match socket.recv_from_full() {
@@ -95,7 +104,9 @@ fn transact(bytes: &[u8], statements: &[String]) -> Result<(), ApplyError> {
     if acknowledged {
         return Ok(());
     }
-    Err(failed("receive the answer")(io::Error::other("the kernel did not acknowledge the transaction")))
+    Err(failed("receive the answer")(io::Error::other(
+        "the kernel did not acknowledge the transaction",
+    )))
 }
 
 /// Looks through the messages of one reply; whether it holds the acknowledgement.
@@ -109,7 +120,13 @@ fn check(mut reply: &[u8], statements: &[String]) -> Result<bool, ApplyError> {
                 .map_err(|error| failed("read the answer")(io::Error::other(error)))?;
             match parsed.code {
                 None => acknowledged = true,
-                Some(_) => return Err(refused(message.sequence_number(), parsed.to_io(), statements)),
+                Some(_) => {
+                    return Err(refused(
+                        message.sequence_number(),
+                        parsed.to_io(),
+                        statements,
+                    ));
+                }
             }
         }
         let length = (message.length() as usize).next_multiple_of(4);
@@ -119,8 +136,13 @@ fn check(mut reply: &[u8], statements: &[String]) -> Result<bool, ApplyError> {
 }
 
 fn refused(sequence: u32, source: io::Error, statements: &[String]) -> ApplyError {
-    let what = usize::try_from(sequence).ok().and_then(|index| statements.get(index));
-    ApplyError::Refused { what: what.map_or_else(|| "a statement".to_owned(), Clone::clone), source }
+    let what = usize::try_from(sequence)
+        .ok()
+        .and_then(|index| statements.get(index));
+    ApplyError::Refused {
+        what: what.map_or_else(|| "a statement".to_owned(), Clone::clone),
+        source,
+    }
 }
 
 fn hint(source: &io::Error) -> &'static str {

@@ -82,7 +82,10 @@ pub(super) struct Batch {
 
 impl Batch {
     pub(super) fn new() -> Batch {
-        let mut batch = Batch { bytes: Vec::new(), statements: Vec::new() };
+        let mut batch = Batch {
+            bytes: Vec::new(),
+            statements: Vec::new(),
+        };
         batch.envelope(NFNL_MSG_BATCH_BEGIN, "the transaction");
         batch
     }
@@ -97,9 +100,15 @@ impl Batch {
     pub(super) fn remove_table(&mut self, family: Family, name: &str, answer: Answer) {
         self.new_table(family, name, Answer::OnError);
         let what = format!("delete table {} {name}", text::family(family));
-        self.message(MessageType::DeleteTable, family, answer.flag(), what, |out| {
-            attr(out, 1, &terminated(name));
-        });
+        self.message(
+            MessageType::DeleteTable,
+            family,
+            answer.flag(),
+            what,
+            |out| {
+                attr(out, 1, &terminated(name));
+            },
+        );
     }
 
     /// Adds a whole table.
@@ -119,30 +128,52 @@ impl Batch {
     /// Makes sure that the table is there.
     pub(super) fn new_table(&mut self, family: Family, name: &str, answer: Answer) {
         let what = format!("table {} {name}", text::family(family));
-        self.message(MessageType::NewTable, family, NLM_F_CREATE | answer.flag(), what, |out| {
-            attr(out, 1, &terminated(name));
-            attr_u32(out, 2, 0);
-        });
+        self.message(
+            MessageType::NewTable,
+            family,
+            NLM_F_CREATE | answer.flag(),
+            what,
+            |out| {
+                attr(out, 1, &terminated(name));
+                attr_u32(out, 2, 0);
+            },
+        );
     }
 
     fn new_chain(&mut self, table: &Table, chain: &Chain) {
         let what = format!("chain {} of table {}", chain.name, table.name);
-        self.message(MessageType::NewChain, table.family, NLM_F_CREATE, what, |out| {
-            attr(out, 1, &terminated(&table.name));
-            attr(out, 3, &terminated(&chain.name));
-            if let Some(base) = chain.base {
-                push_base(out, base);
-            }
-        });
+        self.message(
+            MessageType::NewChain,
+            table.family,
+            NLM_F_CREATE,
+            what,
+            |out| {
+                attr(out, 1, &terminated(&table.name));
+                attr(out, 3, &terminated(&chain.name));
+                if let Some(base) = chain.base {
+                    push_base(out, base);
+                }
+            },
+        );
     }
 
     fn new_rule(&mut self, table: &Table, chain: &Chain, rule: &Rule) {
-        let what = format!("rule `{}` of chain {}", text::rule(table.family, rule), chain.name);
-        self.message(MessageType::NewRule, table.family, NLM_F_CREATE | NLM_F_APPEND, what, |out| {
-            attr(out, 1, &terminated(&table.name));
-            attr(out, 2, &terminated(&chain.name));
-            nested(out, 4, |out| Expressions::new(out, table.family).rule(rule));
-        });
+        let what = format!(
+            "rule `{}` of chain {}",
+            text::rule(table.family, rule),
+            chain.name
+        );
+        self.message(
+            MessageType::NewRule,
+            table.family,
+            NLM_F_CREATE | NLM_F_APPEND,
+            what,
+            |out| {
+                attr(out, 1, &terminated(&table.name));
+                attr(out, 2, &terminated(&chain.name));
+                nested(out, 4, |out| Expressions::new(out, table.family).rule(rule));
+            },
+        );
     }
 
     fn envelope(&mut self, kind: u16, what: &str) {
@@ -150,7 +181,8 @@ impl Batch {
         let start = begin_message(&mut self.bytes, kind, NLM_F_REQUEST, sequence);
         // AF_UNSPEC, version 0, resource id: the subsystem of the batch (big endian).
         self.bytes.extend_from_slice(&[0, 0]);
-        self.bytes.extend_from_slice(&NFNL_SUBSYS_NFTABLES.to_be_bytes());
+        self.bytes
+            .extend_from_slice(&NFNL_SUBSYS_NFTABLES.to_be_bytes());
         end_message(&mut self.bytes, start);
     }
 
@@ -163,7 +195,14 @@ impl Batch {
         body: impl FnOnce(&mut Vec<u8>),
     ) {
         let sequence = self.next_sequence(what);
-        push_message(&mut self.bytes, kind, family, NLM_F_REQUEST | flags, sequence, body);
+        push_message(
+            &mut self.bytes,
+            kind,
+            family,
+            NLM_F_REQUEST | flags,
+            sequence,
+            body,
+        );
     }
 
     fn next_sequence(&mut self, what: String) -> u32 {
@@ -181,7 +220,12 @@ pub(super) fn push_message(
     sequence: u32,
     body: impl FnOnce(&mut Vec<u8>),
 ) {
-    let start = begin_message(out, NFNL_SUBSYS_NFTABLES << 8 | kind as u16, flags | NLM_F_REQUEST, sequence);
+    let start = begin_message(
+        out,
+        NFNL_SUBSYS_NFTABLES << 8 | kind as u16,
+        flags | NLM_F_REQUEST,
+        sequence,
+    );
     out.extend_from_slice(&[protocol_family(family), 0, 0, 0]);
     body(out);
     end_message(out, start);
@@ -272,7 +316,12 @@ struct Expressions<'a> {
 
 impl<'a> Expressions<'a> {
     fn new(out: &'a mut Vec<u8>, family: Family) -> Expressions<'a> {
-        Expressions { out, family, version: None, protocol: None }
+        Expressions {
+            out,
+            family,
+            version: None,
+            protocol: None,
+        }
     }
 
     fn rule(mut self, rule: &Rule) {
@@ -328,7 +377,7 @@ impl<'a> Expressions<'a> {
             // NFT_REJECT_ICMPX_UNREACH, NFT_REJECT_ICMPX_PORT_UNREACH
             Verdict::RejectPortUnreachable => match self.family {
                 Family::Inet => self.reject(2, 1),
-                Family::Ip => self.reject(0, 3),  // ICMP_PORT_UNREACH
+                Family::Ip => self.reject(0, 3), // ICMP_PORT_UNREACH
                 Family::Ip6 => self.reject(0, 4), // ICMPV6_PORT_UNREACH
             },
             Verdict::RejectTcpReset => {
@@ -433,7 +482,11 @@ impl<'a> Expressions<'a> {
     }
 
     fn destination_nat(&mut self, to: SocketAddr) {
-        let version = if to.is_ipv4() { NFPROTO_IPV4 } else { NFPROTO_IPV6 };
+        let version = if to.is_ipv4() {
+            NFPROTO_IPV4
+        } else {
+            NFPROTO_IPV6
+        };
         self.need_version(version);
         self.immediate(REG_1, &octets(to.ip()));
         self.immediate(REG_2, &to.port().to_be_bytes());

@@ -35,7 +35,10 @@ pub fn read_back(family: Family, name: &str) -> Result<Vec<ChainSummary>, ApplyE
             return;
         }
         let owner = text(attributes, 2);
-        if let Some(chain) = chains.iter_mut().find(|chain| Some(&chain.name) == owner.as_ref()) {
+        if let Some(chain) = chains
+            .iter_mut()
+            .find(|chain| Some(&chain.name) == owner.as_ref())
+        {
             chain.rules += 1;
         }
     })?;
@@ -49,11 +52,17 @@ fn dump(
     mut each: impl FnMut(&[u8]),
 ) -> Result<(), ApplyError> {
     let socket = open()?;
-    socket.set_non_blocking(false).map_err(failed("open the netlink socket"))?;
+    socket
+        .set_non_blocking(false)
+        .map_err(failed("open the netlink socket"))?;
     let mut request = Vec::new();
     // The kernel filters rules by table; chains are filtered by the caller.
-    push_message(&mut request, kind, family, NLM_F_DUMP, 1, |out| attr_string(out, 1, table));
-    socket.send(&request, 0).map_err(failed("ask for the rules"))?;
+    push_message(&mut request, kind, family, NLM_F_DUMP, 1, |out| {
+        attr_string(out, 1, table)
+    });
+    socket
+        .send(&request, 0)
+        .map_err(failed("ask for the rules"))?;
     loop {
         let (reply, _) = socket.recv_from_full().map_err(failed("read the rules"))?;
         let mut rest = reply.as_slice();
@@ -67,7 +76,9 @@ fn dump(
                 // Behind the nfgenmsg (4 bytes).
                 _ => each(message.payload().get(4..).unwrap_or_default()),
             }
-            rest = rest.get((message.length() as usize).next_multiple_of(4)..).unwrap_or_default();
+            rest = rest
+                .get((message.length() as usize).next_multiple_of(4)..)
+                .unwrap_or_default();
         }
     }
 }
@@ -78,7 +89,11 @@ fn chain(attributes: &[u8], table: &str) -> Option<ChainSummary> {
     }
     let name = text(attributes, 3)?;
     let base = base(attributes);
-    Some(ChainSummary { name, base, rules: 0 })
+    Some(ChainSummary {
+        name,
+        base,
+        rules: 0,
+    })
 }
 
 fn base(attributes: &[u8]) -> Option<Base> {
@@ -97,12 +112,19 @@ fn base(attributes: &[u8]) -> Option<Base> {
         "filter" => Kind::Filter,
         _ => return None,
     };
-    Some(Base { kind, hook, priority })
+    Some(Base {
+        kind,
+        hook,
+        priority,
+    })
 }
 
 fn text(attributes: &[u8], kind: u16) -> Option<String> {
     let bytes = value(attributes, kind)?;
-    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+    let end = bytes
+        .iter()
+        .position(|&byte| byte == 0)
+        .unwrap_or(bytes.len());
     Some(String::from_utf8_lossy(&bytes[..end]).into_owned())
 }
 

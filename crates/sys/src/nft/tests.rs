@@ -17,7 +17,11 @@ fn addr(text: &str) -> SocketAddr {
 
 fn matches_of_all_kinds(hook: Hook) -> Vec<Match> {
     let out = matches!(hook, Hook::Output | Hook::Postrouting);
-    let interface = if out { Match::OutInterface } else { Match::InInterface };
+    let interface = if out {
+        Match::OutInterface
+    } else {
+        Match::InInterface
+    };
     let mut all = vec![
         interface(Op::Is, "lo".to_owned()),
         interface(Op::IsNot, "eth0".to_owned()),
@@ -60,12 +64,21 @@ fn table_of_everything(family: Family) -> Table {
     };
     let each = |hook: Hook, verdict: &Verdict| -> Vec<Rule> {
         let matches = matches_of_all_kinds(hook).into_iter().filter(fits);
-        matches.map(|one| Rule::new([one], verdict.clone())).collect()
+        matches
+            .map(|one| Rule::new([one], verdict.clone()))
+            .collect()
     };
     let v4 = family != Family::Ip6;
-    let to = if v4 { "10.244.0.7:9080" } else { "[fd00::7]:9080" };
+    let to = if v4 {
+        "10.244.0.7:9080"
+    } else {
+        "[fd00::7]:9080"
+    };
     let service = if v4 { "10.96.0.5/32" } else { "fd00::5/128" };
-    let mut counted = Rule::new([Match::DestinationPort(Op::Is, Proto::Tcp, 80)], Verdict::Redirect(15001));
+    let mut counted = Rule::new(
+        [Match::DestinationPort(Op::Is, Proto::Tcp, 80)],
+        Verdict::Redirect(15001),
+    );
     counted.counter = true;
     let service_rule = vec![
         Match::Destination(Op::Is, net(service)),
@@ -78,21 +91,39 @@ fn table_of_everything(family: Family) -> Table {
         Rule::new(service_rule, Verdict::DestinationNat(addr(to))),
     ];
     let filter = vec![
-        Rule::new([Match::Protocol(Op::Is, Proto::Udp)], Verdict::RejectPortUnreachable),
-        Rule::new([Match::DestinationPort(Op::Is, Proto::Tcp, 99)], Verdict::RejectTcpReset),
+        Rule::new(
+            [Match::Protocol(Op::Is, Proto::Udp)],
+            Verdict::RejectPortUnreachable,
+        ),
+        Rule::new(
+            [Match::DestinationPort(Op::Is, Proto::Tcp, 99)],
+            Verdict::RejectTcpReset,
+        ),
         Rule::new([Match::Mark(Op::Is, 5)], Verdict::Drop),
         Rule::new([], Verdict::Accept),
     ];
-    let masquerade = [Rule::new([Match::OutInterface(Op::Is, "lo".to_owned())], Verdict::Masquerade)];
+    let masquerade = [Rule::new(
+        [Match::OutInterface(Op::Is, "lo".to_owned())],
+        Verdict::Masquerade,
+    )];
     Table {
         family,
         name: "everything".to_owned(),
         chains: vec![
             Chain::base("OUT", Kind::Nat, Hook::Output, -100, nat),
-            Chain::base("PRE", Kind::Nat, Hook::Prerouting, -100, each(Hook::Prerouting, &Verdict::Return)),
+            Chain::base(
+                "PRE",
+                Kind::Nat,
+                Hook::Prerouting,
+                -100,
+                each(Hook::Prerouting, &Verdict::Return),
+            ),
             Chain::base("POST", Kind::Nat, Hook::Postrouting, 100, masquerade.into()),
             Chain::base("FORWARD", Kind::Filter, Hook::Forward, 0, filter),
-            Chain::regular("LATER", each(Hook::Output, &Verdict::Goto("LAST".to_owned()))),
+            Chain::regular(
+                "LATER",
+                each(Hook::Output, &Verdict::Goto("LAST".to_owned())),
+            ),
             Chain::regular("LAST", vec![Rule::new([Match::OneIn(2)], Verdict::Drop)]),
         ],
     }
@@ -106,10 +137,18 @@ fn nft(arguments: &[&str], input: &str) -> String {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
     let output = child.wait_with_output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "nft {arguments:?}: {errors}\n{input}");
+    assert!(
+        output.status.success(),
+        "nft {arguments:?}: {errors}\n{input}"
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -128,7 +167,9 @@ fn netlink_and_text_give_the_same_rules() {
             nft(&["-f", "-"], &table.to_text());
             assert_eq!(by_netlink, nft(&["list", "ruleset"], ""), "{family:?}");
             let rules: usize = table.chains.iter().map(|chain| chain.rules.len()).sum();
-            let listed = by_netlink.lines().filter(|line| line.starts_with("\t\t") && !line.contains("hook"));
+            let listed = by_netlink
+                .lines()
+                .filter(|line| line.starts_with("\t\t") && !line.contains("hook"));
             assert_eq!(listed.count(), rules);
             delete(family, "everything").unwrap();
         }
@@ -137,34 +178,53 @@ fn netlink_and_text_give_the_same_rules() {
 
 #[test]
 fn refusal_names_the_rule_and_keeps_the_old_table() {
-    isolated("nft::tests::refusal_names_the_rule_and_keeps_the_old_table", || {
-        let mut table = table_of_everything(Family::Inet);
-        apply(&table).unwrap();
-        let before = read_back(Family::Inet, "everything").unwrap();
-        table.chains[0].rules.push(Rule::new([], Verdict::Jump("NOWHERE".to_owned())));
-        let error = apply(&table).unwrap_err().to_string();
-        assert!(error.contains("rule `jump NOWHERE` of chain OUT"), "{error}");
-        assert_eq!(read_back(Family::Inet, "everything").unwrap(), before);
-    });
+    isolated(
+        "nft::tests::refusal_names_the_rule_and_keeps_the_old_table",
+        || {
+            let mut table = table_of_everything(Family::Inet);
+            apply(&table).unwrap();
+            let before = read_back(Family::Inet, "everything").unwrap();
+            table.chains[0]
+                .rules
+                .push(Rule::new([], Verdict::Jump("NOWHERE".to_owned())));
+            let error = apply(&table).unwrap_err().to_string();
+            assert!(
+                error.contains("rule `jump NOWHERE` of chain OUT"),
+                "{error}"
+            );
+            assert_eq!(read_back(Family::Inet, "everything").unwrap(), before);
+        },
+    );
 }
 
 #[test]
 fn reads_back_chains_with_hooks_and_rule_counts() {
-    isolated("nft::tests::reads_back_chains_with_hooks_and_rule_counts", || {
-        assert_eq!(read_back(Family::Inet, "everything").unwrap(), vec![]);
-        let table = table_of_everything(Family::Inet);
-        apply(&table).unwrap();
-        apply(&Table { name: "other".to_owned(), ..table.clone() }).unwrap();
-        let expected: Vec<ChainSummary> = table
-            .chains
-            .iter()
-            .map(|chain| ChainSummary { name: chain.name.clone(), base: chain.base, rules: chain.rules.len() })
-            .collect();
-        assert_eq!(read_back(Family::Inet, "everything").unwrap(), expected);
-        delete(Family::Inet, "everything").unwrap();
-        delete(Family::Inet, "everything").unwrap();
-        assert_eq!(read_back(Family::Inet, "everything").unwrap(), vec![]);
-    });
+    isolated(
+        "nft::tests::reads_back_chains_with_hooks_and_rule_counts",
+        || {
+            assert_eq!(read_back(Family::Inet, "everything").unwrap(), vec![]);
+            let table = table_of_everything(Family::Inet);
+            apply(&table).unwrap();
+            apply(&Table {
+                name: "other".to_owned(),
+                ..table.clone()
+            })
+            .unwrap();
+            let expected: Vec<ChainSummary> = table
+                .chains
+                .iter()
+                .map(|chain| ChainSummary {
+                    name: chain.name.clone(),
+                    base: chain.base,
+                    rules: chain.rules.len(),
+                })
+                .collect();
+            assert_eq!(read_back(Family::Inet, "everything").unwrap(), expected);
+            delete(Family::Inet, "everything").unwrap();
+            delete(Family::Inet, "everything").unwrap();
+            assert_eq!(read_back(Family::Inet, "everything").unwrap(), vec![]);
+        },
+    );
 }
 
 #[test]
@@ -179,29 +239,57 @@ fn takes_many_rules_in_one_transaction() {
         };
         let rules: Vec<Rule> = (1..=700).map(rule).collect();
         let chains = vec![Chain::base("OUT", Kind::Nat, Hook::Output, -100, rules)];
-        apply(&Table { family: Family::Ip, name: "many".to_owned(), chains }).unwrap();
+        apply(&Table {
+            family: Family::Ip,
+            name: "many".to_owned(),
+            chains,
+        })
+        .unwrap();
         assert_eq!(read_back(Family::Ip, "many").unwrap()[0].rules, 700);
     });
 }
 
 #[test]
 fn redirected_connections_know_their_original_destination() {
-    isolated("nft::tests::redirected_connections_know_their_original_destination", || {
-        let rule = Rule::new([Match::DestinationPort(Op::Is, Proto::Tcp, 80)], Verdict::Redirect(15001));
-        let chains = vec![Chain::base("OUT", Kind::Nat, Hook::Output, -100, vec![rule])];
-        apply(&Table { family: Family::Inet, name: "redirect".to_owned(), chains }).unwrap();
-        for (listen, to) in [("127.0.0.1:15001", "127.1.2.3:80"), ("[::1]:15001", "[::1]:80")] {
-            let listener = TcpListener::bind(listen).unwrap();
-            let client = TcpStream::connect(to).unwrap();
-            let (server, _) = listener.accept().unwrap();
-            assert_eq!(crate::socket::original_destination(&server).unwrap(), addr(to));
-            drop(client);
-        }
-        let direct = TcpListener::bind("127.0.0.1:0").unwrap();
-        let _client = TcpStream::connect(direct.local_addr().unwrap()).unwrap();
-        let (server, _) = direct.accept().unwrap();
-        // Tracked but not rewritten: the destination is our own address.
-        let own = crate::socket::original_destination(&server).unwrap();
-        assert_eq!(own, direct.local_addr().unwrap());
-    });
+    isolated(
+        "nft::tests::redirected_connections_know_their_original_destination",
+        || {
+            let rule = Rule::new(
+                [Match::DestinationPort(Op::Is, Proto::Tcp, 80)],
+                Verdict::Redirect(15001),
+            );
+            let chains = vec![Chain::base(
+                "OUT",
+                Kind::Nat,
+                Hook::Output,
+                -100,
+                vec![rule],
+            )];
+            apply(&Table {
+                family: Family::Inet,
+                name: "redirect".to_owned(),
+                chains,
+            })
+            .unwrap();
+            for (listen, to) in [
+                ("127.0.0.1:15001", "127.1.2.3:80"),
+                ("[::1]:15001", "[::1]:80"),
+            ] {
+                let listener = TcpListener::bind(listen).unwrap();
+                let client = TcpStream::connect(to).unwrap();
+                let (server, _) = listener.accept().unwrap();
+                assert_eq!(
+                    crate::socket::original_destination(&server).unwrap(),
+                    addr(to)
+                );
+                drop(client);
+            }
+            let direct = TcpListener::bind("127.0.0.1:0").unwrap();
+            let _client = TcpStream::connect(direct.local_addr().unwrap()).unwrap();
+            let (server, _) = direct.accept().unwrap();
+            // Tracked but not rewritten: the destination is our own address.
+            let own = crate::socket::original_destination(&server).unwrap();
+            assert_eq!(own, direct.local_addr().unwrap());
+        },
+    );
 }

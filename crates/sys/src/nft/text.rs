@@ -41,7 +41,11 @@ fn push_chain(out: &mut String, family: Family, chain: &Chain) {
     if let Some(base) = chain.base {
         let (kind, hook) = (kind(base.kind), hook(base.hook));
         // Priorities as numbers: nft 1.0.6 refuses the names in some hooks.
-        let _ = writeln!(out, "\t\ttype {kind} hook {hook} priority {}; policy accept;", base.priority);
+        let _ = writeln!(
+            out,
+            "\t\ttype {kind} hook {hook} priority {}; policy accept;",
+            base.priority
+        );
     }
     for each in &chain.rules {
         let _ = writeln!(out, "\t\t{}", rule(family, each));
@@ -78,7 +82,9 @@ fn one_match(one: &Match) -> String {
         Match::Ipv6Only => "meta nfproto ipv6".to_owned(),
         Match::Source(op, prefix) => address("saddr", *op, prefix),
         Match::Destination(op, prefix) => address("daddr", *op, prefix),
-        Match::SourcePort(op, proto, port) => format!("{} sport{} {port}", protocol(*proto), sign(*op)),
+        Match::SourcePort(op, proto, port) => {
+            format!("{} sport{} {port}", protocol(*proto), sign(*op))
+        }
         Match::DestinationPort(op, proto, port) => {
             format!("{} dport{} {port}", protocol(*proto), sign(*op))
         }

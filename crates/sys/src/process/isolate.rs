@@ -31,7 +31,11 @@ pub enum Isolation {
 impl Isolation {
     /// Root needs no user namespace, anybody else does.
     pub fn for_this_user() -> Isolation {
-        if geteuid().is_root() { Isolation::AsRoot } else { Isolation::AsUser }
+        if geteuid().is_root() {
+            Isolation::AsRoot
+        } else {
+            Isolation::AsUser
+        }
     }
 }
 
@@ -79,7 +83,10 @@ pub struct IsolateError {
 /// [`IsolateError`] with the step; the program has not run then.
 #[allow(unsafe_code)]
 pub fn spawn_isolated(command: &mut Command, isolation: Isolation) -> Result<Child, IsolateError> {
-    let start = |source: io::Error| IsolateError { step: Step::Start, source };
+    let start = |source: io::Error| IsolateError {
+        step: Step::Start,
+        source,
+    };
     let (progress, report) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| start(errno.into()))?;
     let plan = Plan {
         isolation,
@@ -94,7 +101,10 @@ pub fn spawn_isolated(command: &mut Command, isolation: Isolation) -> Result<Chi
     // The command still holds the writing end; only the program's side must not.
     match spawned {
         Ok(child) => Ok(child),
-        Err(source) => Err(IsolateError { step: last_step(progress), source }),
+        Err(source) => Err(IsolateError {
+            step: last_step(progress),
+            source,
+        }),
     }
 }
 
@@ -135,7 +145,13 @@ impl Plan {
             write_file("/proc/self/gid_map", &self.gid_map)?;
         }
         self.at(3);
-        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+        mount(
+            None::<&str>,
+            "/",
+            None::<&str>,
+            MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+            None::<&str>,
+        )?;
         self.at(4);
         die_with_parent(Some(self.parent))?;
         become_child()?; // process 1 of the new pid namespace goes on
@@ -186,7 +202,11 @@ fn become_child() -> io::Result<()> {
         let ended = unsafe { libc::waitpid(-1, &raw mut status, 0) };
         if ended == child {
             let signalled = libc::WIFSIGNALED(status);
-            let code = if signalled { 128 + libc::WTERMSIG(status) } else { libc::WEXITSTATUS(status) };
+            let code = if signalled {
+                128 + libc::WTERMSIG(status)
+            } else {
+                libc::WEXITSTATUS(status)
+            };
             // SAFETY: ends this process at once, without running what the forked copy inherited.
             unsafe { libc::_exit(code) };
         }

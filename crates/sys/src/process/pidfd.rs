@@ -47,7 +47,13 @@ impl PidFd {
         let raw = self.descriptor.as_raw_fd();
         // SAFETY: numbers and a null siginfo, which means "as kill does".
         let result = unsafe {
-            libc::syscall(libc::SYS_pidfd_send_signal, raw, number, std::ptr::null::<libc::siginfo_t>(), 0)
+            libc::syscall(
+                libc::SYS_pidfd_send_signal,
+                raw,
+                number,
+                std::ptr::null::<libc::siginfo_t>(),
+                0,
+            )
         };
         Errno::result(result).map(drop).map_err(io::Error::from)
     }

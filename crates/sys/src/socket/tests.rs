@@ -15,10 +15,17 @@ async fn outbound_binds_its_source() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let to = listener.local_addr().unwrap();
     let from: IpAddr = "127.0.0.6".parse().unwrap();
-    let stream = new_outbound(to, Some(from), None).unwrap().connect(to).await.unwrap();
+    let stream = new_outbound(to, Some(from), None)
+        .unwrap()
+        .connect(to)
+        .await
+        .unwrap();
     assert_eq!(stream.local_addr().unwrap().ip(), from);
-    let keepalive =
-        Keepalive { time: Duration::from_secs(60), interval: Duration::from_secs(10), probes: 3 };
+    let keepalive = Keepalive {
+        time: Duration::from_secs(60),
+        interval: Duration::from_secs(10),
+        probes: 3,
+    };
     let options = TcpOptions {
         keepalive: Some(keepalive),
         user_timeout: Some(Duration::from_secs(30)),
@@ -47,7 +54,10 @@ fn reset_reaches_the_peer() {
     let (server, _) = listener.accept().unwrap();
     reset_on_close(&server).unwrap();
     drop(server);
-    assert_eq!(client.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    assert_eq!(
+        client.read(&mut [0]).unwrap_err().kind(),
+        io::ErrorKind::ConnectionReset
+    );
 }
 
 #[test]

@@ -38,8 +38,8 @@ impl Places {
         self.walk(path, Wanted::File)
     }
 
-    /// Notes that `point` (for `path`) now shows `source`.
-    pub(super) fn covered_by(&mut self, _path: &Path, point: &Path, source: PathBuf) {
+    /// Notes that `point` now shows `source`.
+    pub(super) fn covered_by(&mut self, point: &Path, source: PathBuf) {
         self.origins.push((point.to_owned(), source));
     }
 
@@ -65,6 +65,12 @@ impl Places {
         let mut at = PathBuf::from(NEW);
         let mut links = 0;
         while let Some(name) = left.pop() {
+            if name == ".." {
+                if at != Path::new(NEW) {
+                    at.pop();
+                }
+                continue;
+            }
             let next = at.join(&name);
             let wanted_here = if left.is_empty() {
                 wanted
@@ -77,7 +83,7 @@ impl Places {
                     if links > MAX_LINKS {
                         return Err(io::Error::from_raw_os_error(nix::libc::ELOOP));
                     }
-                    at = follow(&at, &fs::read_link(&next)?, &mut left)?;
+                    at = follow(&at, &fs::read_link(&next)?, &mut left);
                 }
                 Ok(found) if found.is_dir() == (wanted_here == Wanted::Directory) => at = next,
                 Ok(_) => {
@@ -159,27 +165,18 @@ pub(super) fn show(source: &Path, point: &Path) -> io::Result<()> {
     make_read_only(point)
 }
 
-/// Continues at a link's target; its parts come before those that are left.
-fn follow(at: &Path, target: &Path, left: &mut Vec<OsString>) -> io::Result<PathBuf> {
-    let mut at = if target.is_absolute() {
+/// Where a link leads on from; its parts come before those that are left.
+fn follow(at: &Path, target: &Path, left: &mut Vec<OsString>) -> PathBuf {
+    let parts = target.components().filter_map(|part| match part {
+        Component::Normal(_) | Component::ParentDir => Some(part.as_os_str().to_owned()),
+        _ => None,
+    });
+    left.extend(parts.rev());
+    if target.is_absolute() {
         PathBuf::from(NEW)
     } else {
         at.to_owned()
-    };
-    let mut names = Vec::new();
-    for part in target.components() {
-        match part {
-            Component::Normal(name) => names.push(name.to_owned()),
-            Component::ParentDir if names.pop().is_none() => {
-                if at != Path::new(NEW) {
-                    at.pop();
-                }
-            }
-            _ => {}
-        }
     }
-    left.extend(names.into_iter().rev());
-    Ok(at)
 }
 
 fn parts(path: &Path) -> io::Result<Vec<OsString>> {
