@@ -52,8 +52,9 @@ fn matches_of_all_kinds(hook: Hook) -> Vec<Match> {
     all
 }
 
-fn table_of_everything(family: Family) -> Table {
-    let fits = |one: &Match| match one {
+/// Whether a table of this family can hold the match.
+fn fits(family: Family, one: &Match) -> bool {
+    match one {
         Match::Source(_, prefix) | Match::Destination(_, prefix) => match family {
             Family::Inet => true,
             Family::Ip => prefix.addr().is_ipv4(),
@@ -61,69 +62,64 @@ fn table_of_everything(family: Family) -> Table {
         },
         Match::Ipv4Only | Match::Ipv6Only => family == Family::Inet,
         _ => true,
+    }
+}
+
+/// One rule for each match.
+fn each(family: Family, hook: Hook, verdict: &Verdict) -> Vec<Rule> {
+    let matches = matches_of_all_kinds(hook)
+        .into_iter()
+        .filter(|one| fits(family, one));
+    matches
+        .map(|one| Rule::new([one], verdict.clone()))
+        .collect()
+}
+
+fn nat_rules(family: Family) -> Vec<Rule> {
+    let (to, service) = match family {
+        Family::Ip6 => ("[fd00::7]:9080", "fd00::5/128"),
+        _ => ("10.244.0.7:9080", "10.96.0.5/32"),
     };
-    let each = |hook: Hook, verdict: &Verdict| -> Vec<Rule> {
-        let matches = matches_of_all_kinds(hook).into_iter().filter(fits);
-        matches
-            .map(|one| Rule::new([one], verdict.clone()))
-            .collect()
-    };
-    let v4 = family != Family::Ip6;
-    let to = if v4 {
-        "10.244.0.7:9080"
-    } else {
-        "[fd00::7]:9080"
-    };
-    let service = if v4 { "10.96.0.5/32" } else { "fd00::5/128" };
-    let mut counted = Rule::new(
-        [Match::DestinationPort(Op::Is, Proto::Tcp, 80)],
-        Verdict::Redirect(15001),
-    );
+    let to_port = Match::DestinationPort(Op::Is, Proto::Tcp, 80);
+    let mut counted = Rule::new([to_port.clone()], Verdict::Redirect(15001));
     counted.counter = true;
-    let service_rule = vec![
+    let to_service = [
         Match::Destination(Op::Is, net(service)),
-        Match::DestinationPort(Op::Is, Proto::Tcp, 80),
+        to_port,
         Match::OneIn(2),
     ];
-    let nat = vec![
+    vec![
         counted,
         Rule::new([], Verdict::Jump("LATER".to_owned())),
-        Rule::new(service_rule, Verdict::DestinationNat(addr(to))),
-    ];
-    let filter = vec![
-        Rule::new(
-            [Match::Protocol(Op::Is, Proto::Udp)],
-            Verdict::RejectPortUnreachable,
-        ),
-        Rule::new(
-            [Match::DestinationPort(Op::Is, Proto::Tcp, 99)],
-            Verdict::RejectTcpReset,
-        ),
+        Rule::new(to_service, Verdict::DestinationNat(addr(to))),
+    ]
+}
+
+fn filter_rules() -> Vec<Rule> {
+    let udp = Match::Protocol(Op::Is, Proto::Udp);
+    let port = Match::DestinationPort(Op::Is, Proto::Tcp, 99);
+    vec![
+        Rule::new([udp], Verdict::RejectPortUnreachable),
+        Rule::new([port], Verdict::RejectTcpReset),
         Rule::new([Match::Mark(Op::Is, 5)], Verdict::Drop),
         Rule::new([], Verdict::Accept),
-    ];
-    let masquerade = [Rule::new(
-        [Match::OutInterface(Op::Is, "lo".to_owned())],
-        Verdict::Masquerade,
-    )];
+    ]
+}
+
+fn table_of_everything(family: Family) -> Table {
+    let loopback = Match::OutInterface(Op::Is, "lo".to_owned());
+    let masquerade = vec![Rule::new([loopback], Verdict::Masquerade)];
+    let prerouting = each(family, Hook::Prerouting, &Verdict::Return);
+    let later = each(family, Hook::Output, &Verdict::Goto("LAST".to_owned()));
     Table {
         family,
         name: "everything".to_owned(),
         chains: vec![
-            Chain::base("OUT", Kind::Nat, Hook::Output, -100, nat),
-            Chain::base(
-                "PRE",
-                Kind::Nat,
-                Hook::Prerouting,
-                -100,
-                each(Hook::Prerouting, &Verdict::Return),
-            ),
-            Chain::base("POST", Kind::Nat, Hook::Postrouting, 100, masquerade.into()),
-            Chain::base("FORWARD", Kind::Filter, Hook::Forward, 0, filter),
-            Chain::regular(
-                "LATER",
-                each(Hook::Output, &Verdict::Goto("LAST".to_owned())),
-            ),
+            Chain::base("OUT", Kind::Nat, Hook::Output, -100, nat_rules(family)),
+            Chain::base("PRE", Kind::Nat, Hook::Prerouting, -100, prerouting),
+            Chain::base("POST", Kind::Nat, Hook::Postrouting, 100, masquerade),
+            Chain::base("FORWARD", Kind::Filter, Hook::Forward, 0, filter_rules()),
+            Chain::regular("LATER", later),
             Chain::regular("LAST", vec![Rule::new([Match::OneIn(2)], Verdict::Drop)]),
         ],
     }
