@@ -11,6 +11,7 @@ mod forward;
 mod head;
 mod headers;
 pub mod limits;
+mod local;
 mod mirror;
 mod payload;
 mod prepare;
@@ -33,6 +34,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use mesh_route::HttpManager;
 use mesh_route::http_manager::Codec;
 use mesh_telemetry::drain::Phase;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::detect::{Detected, Inspect, detect};
@@ -95,7 +97,7 @@ async fn version(
         (Some(seen @ (Detected::Http1 | Detected::Http2)), false) => seen.clone(),
         _ => tokio::select! {
             biased;
-            () = connection.worker.shared.drain.reached(Phase::Draining) => Detected::Closed,
+            () = connection.worker.shared.drain.reached(Phase::Closing) => Detected::Closed,
             seen = detect(stream, Inspect { tls: false, http: true }, manager.idle_timeout) => seen?,
         },
     };
@@ -135,6 +137,7 @@ async fn serve_http1(
         connection,
         &manager,
         &activity,
+        Farewell::InResponses,
         pin!(http.with_upgrades()),
         |http| http.graceful_shutdown(),
     )
@@ -174,9 +177,14 @@ async fn serve_http2(
         .enable_connect_protocol();
     let service = service(connection, &manager, &activity);
     let http = builder.serve_connection(TokioIo::new(stream), service_fn(service));
-    drive(connection, &manager, &activity, pin!(http), |http| {
-        http.graceful_shutdown()
-    })
+    drive(
+        connection,
+        &manager,
+        &activity,
+        Farewell::Goaway,
+        pin!(http),
+        |http| http.graceful_shutdown(),
+    )
     .await
 }
 
@@ -199,16 +207,34 @@ fn service(
     }
 }
 
+/// When a draining process tells a connection's client to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Farewell {
+    /// HTTP/1.1: by `Connection: close` in the next response. Closing an idle connection could
+    /// cross a request on its way, so that waits for the process to close.
+    InResponses,
+    /// HTTP/2: by GOAWAY, which loses nothing, once the connection has been used.
+    Goaway,
+}
+
 /// Runs a connection; ends it in good order when the process drains, when it was idle for too
-/// long, or when it has lived for long enough.
+/// long, or when it has lived or served for long enough.
 async fn drive<C: Future<Output = hyper::Result<()>>>(
     connection: &Connection,
     manager: &HttpManager,
     activity: &Activity,
+    farewell: Farewell,
     mut http: Pin<&mut C>,
     graceful: impl Fn(Pin<&mut C>),
 ) -> hyper::Result<()> {
-    let draining = connection.worker.shared.drain.reached(Phase::Draining);
+    let drain = &connection.worker.shared.drain;
+    let draining = async {
+        match farewell {
+            Farewell::InResponses => std::future::pending().await,
+            Farewell::Goaway => drain.reached(Phase::Draining).await,
+        }
+        activity.used().await;
+    };
     let old = async {
         match manager.max_connection_duration {
             Some(limit) => tokio::time::sleep(limit).await,
@@ -217,8 +243,10 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
     };
     tokio::select! {
         biased;
+        () = drain.reached(Phase::Closing) => {}
         () = draining => {}
         () = old => {}
+        () = activity.worn(manager.max_requests_per_connection) => {}
         () = activity.idle_for(manager.idle_timeout) => {}
         result = http.as_mut() => return result,
     }
@@ -226,24 +254,50 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
     http.await
 }
 
-/// Requests in progress, and when the last one ended.
+/// Requests in progress, how many there were, and when the last one ended.
 #[derive(Debug)]
 struct Activity {
     active: Cell<usize>,
+    begun: Cell<u32>,
     last: Cell<Instant>,
+    news: Notify,
 }
 
 impl Activity {
     fn new() -> Self {
         Self {
             active: Cell::new(0),
+            begun: Cell::new(0),
             last: Cell::new(Instant::now()),
+            news: Notify::new(),
         }
     }
 
     fn begin(self: &Rc<Self>) -> Active {
         self.active.set(self.active.get() + 1);
+        self.begun.set(self.begun.get().saturating_add(1));
+        self.news.notify_waiters();
         Active(Rc::clone(self))
+    }
+
+    /// Returns once there was a request.
+    async fn used(&self) {
+        self.begun_at_least(1).await;
+    }
+
+    /// Returns once `limit` requests have begun; 0 is no limit.
+    async fn worn(&self, limit: u32) {
+        match limit {
+            0 => std::future::pending().await,
+            limit => self.begun_at_least(limit).await,
+        }
+    }
+
+    async fn begun_at_least(&self, wanted: u32) {
+        // One thread: nothing can begin between the check and the wait.
+        while self.begun.get() < wanted {
+            self.news.notified().await;
+        }
     }
 
     /// Returns once no request was in progress for `limit`. One timer per connection, set anew

@@ -170,6 +170,7 @@ pub struct Families {
     tcp_opened: CounterFamily,
     tcp_closed: CounterFamily,
     stats: stats::Families,
+    panics: CounterFamily,
 }
 
 impl Families {
@@ -198,12 +199,22 @@ impl Families {
             tcp_opened: tcp("istio_tcp_connections_opened_total", "Connections opened."),
             tcp_closed: tcp("istio_tcp_connections_closed_total", "Connections closed."),
             stats: stats::Families::register(registry),
+            panics: registry.counter(
+                "meshproxy_task_panics_total",
+                "Connections ended by a bug of ours.",
+                &[],
+            ),
         }
     }
 
     /// Envoy's counters per cluster and listener.
     pub fn stats(&self) -> &stats::Families {
         &self.stats
+    }
+
+    /// A handle that counts tasks ended by a bug of ours.
+    pub fn panics(&self) -> Counter {
+        self.panics.with(&[])
     }
 
     /// The sum of `istio_requests_total` over all series that bear these label values, for tests.

@@ -6,9 +6,9 @@ mod report;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use mesh_route::cluster::Report;
+use mesh_route::cluster::{ClusterKind, EndpointSet, Report};
 use mesh_route::{Cluster, PickRequest, Picked, TcpProxy};
 use mesh_telemetry::access_log::ResponseFlag;
 use mesh_telemetry::drain::Phase;
@@ -20,8 +20,10 @@ use crate::upstream::connect::Connected;
 use crate::upstream::error::AcquireError;
 use crate::upstream::pool::Protocol;
 use crate::upstream::{self, Target, TcpGuards};
+use crate::worker::Worker;
 use copy::{End, both_ways};
 use report::TcpReport;
+pub(crate) use report::log_refused;
 
 /// An upstream connection for one client.
 struct Upstream {
@@ -62,17 +64,42 @@ pub async fn serve(
             None => std::future::pending().await,
         }
     };
+    let removed = removed(&worker, &cluster, upstream.picked.endpoint.address);
     let closing = worker.shared.drain.reached(Phase::Closing);
     tokio::select! {
         biased;
         () = closing => report.flag(ResponseFlag::LocalReset),
         () = too_long => report.flag(ResponseFlag::DurationTimeout),
+        () = removed => report.flag(ResponseFlag::UpstreamConnectionTermination),
         end = both_ways(&mut stream, &mut upstream.connected.stream, idle, &report) => match end? {
             End::Closed => {}
             End::Idle => report.flag(ResponseFlag::StreamIdleTimeout),
         },
     }
     Ok(())
+}
+
+/// How often a connection looks whether its endpoint was taken out, where that ends it.
+const REMOVAL_CHECK: Duration = Duration::from_secs(1);
+
+/// Returns once the endpoint is no longer in its cluster, if the cluster says that this ends
+/// connections.
+async fn removed(worker: &Worker, cluster: &Cluster, address: SocketAddr) {
+    if !cluster.close_on_removal || cluster.kind == ClusterKind::OriginalDst {
+        return std::future::pending().await;
+    }
+    loop {
+        tokio::time::sleep(REMOVAL_CHECK).await;
+        let snapshot = worker.snapshot();
+        let current = snapshot
+            .cluster(&cluster.name)
+            .map(|cluster| cluster.endpoints());
+        let there =
+            |set: &EndpointSet| set.all().iter().any(|endpoint| endpoint.address == address);
+        if !current.is_some_and(|set| there(&set)) {
+            return;
+        }
+    }
 }
 
 /// Tries as many endpoints as the proxy filter allows; `None` after telling the report why.

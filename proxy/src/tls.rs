@@ -20,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::certs::WorkloadTls;
 use crate::detect::Prefixed;
-pub use build::CredentialsError;
+pub use build::{CredentialsError, accepts_peer};
 pub use stream::{ClientStream, ServerIo, ServerStream};
 
 /// What we want to speak, and so offer by ALPN.
@@ -49,6 +49,8 @@ pub struct ClientTls {
     pub host_as_name: bool,
     /// Mesh mTLS: the peer has a SPIFFE id.
     pub mesh: bool,
+    /// The settings, for what is asked after the handshake.
+    pub settings: Arc<UpstreamTls>,
 }
 
 /// Settings, what is offered, certificate and roots: by pointer.
@@ -109,7 +111,6 @@ struct ServerEntry {
 #[derive(Debug)]
 struct ClientEntry {
     tls: Rc<ClientTls>,
-    _settings: Arc<UpstreamTls>,
     materials: Materials,
 }
 
@@ -194,10 +195,10 @@ impl TlsCache {
             sni: settings.sni.clone(),
             host_as_name: settings.auto_host_sni,
             mesh: settings.common.is_mesh(),
+            settings: Arc::clone(settings),
         });
         let entry = ClientEntry {
             tls: Rc::clone(&tls),
-            _settings: Arc::clone(settings),
             materials,
         };
         clients.insert(key, entry);

@@ -6,14 +6,15 @@ mod task;
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use mesh_route::{Cluster, Endpoint, Snapshot, UpstreamTransport};
 use mesh_telemetry::access_log::AccessLog;
-use mesh_telemetry::drain::Phase;
+use mesh_telemetry::drain::{self, Phase};
+use mesh_telemetry::metrics::Counter;
 use rand::Rng as _;
 use rand::rngs::SmallRng;
 use tokio::sync::watch;
@@ -133,15 +134,19 @@ pub struct Worker {
     task_limit: usize,
     tasks: Cell<usize>,
     panics: Cell<u64>,
+    panic_counter: Counter,
+    /// Kept here because the process's own flag is behind a lock that all workers would touch.
+    draining: Cell<bool>,
 }
 
 impl Worker {
-    /// A worker for the calling thread.
+    /// A worker for the calling thread, which must be inside a `LocalSet`.
     pub fn new(index: usize, shared: Arc<Shared>, families: Families) -> Rc<Self> {
         let node = &shared.bootstrap.node;
         let announcement = Announcement::new(&node.peer_metadata(), &node.id);
+        let panic_counter = families.panics();
         let own = Peer::from_header(announcement.metadata.as_bytes()).unwrap_or_default();
-        Rc::new(Self {
+        let worker = Rc::new(Self {
             index,
             pools: Pools::default(),
             stats: WorkerStats::new(families.stats().clone()),
@@ -161,8 +166,15 @@ impl Worker {
             task_limit: task_limit(shared.bootstrap.concurrency),
             tasks: Cell::new(0),
             panics: Cell::new(0),
+            panic_counter,
+            draining: Cell::new(false),
             shared,
-        })
+        });
+        tokio::task::spawn_local(note_drain(
+            Rc::downgrade(&worker),
+            worker.shared.drain.clone(),
+        ));
+        worker
     }
 
     /// Accepts and serves until the process closes.
@@ -280,7 +292,7 @@ impl Worker {
 
     /// The end of the process has begun.
     pub fn is_draining(&self) -> bool {
-        self.shared.drain.is_draining()
+        self.draining.get()
     }
 
     /// Tasks that have not ended, for tests and for the end of the process.
@@ -315,6 +327,13 @@ fn task_limit(workers: usize) -> usize {
     let descriptors = mesh_sys::socket::raise_nofile().unwrap_or(1024);
     let share = descriptors.saturating_sub(RESERVED) / 2 / workers.max(1) as u64;
     usize::try_from(share).unwrap_or(usize::MAX).max(16)
+}
+
+async fn note_drain(worker: Weak<Worker>, drain: drain::Watch) {
+    drain.reached(Phase::Draining).await;
+    if let Some(worker) = worker.upgrade() {
+        worker.draining.set(true);
+    }
 }
 
 async fn housekeep(worker: Rc<Worker>) {

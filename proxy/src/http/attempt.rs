@@ -15,6 +15,7 @@ use mesh_route::table::Matched;
 use mesh_route::{
     Cluster, Endpoint, FormatContext, ForwardRoute, PickError, PickRequest, Picked, Snapshot,
 };
+use mesh_telemetry::trace::Context;
 use smallvec::SmallVec;
 
 use super::body::RequestBody;
@@ -51,6 +52,8 @@ pub(crate) struct Forwarding<'a> {
     pub(crate) timeouts: Timeouts,
     /// The client's address.
     pub(crate) client: IpAddr,
+    /// Where the request stands in its trace, if it is traced.
+    pub(crate) trace: Option<Context>,
     /// For consistent balancing.
     pub(crate) hash: Option<u64>,
 }
@@ -291,6 +294,9 @@ fn add_ours(cx: &Forwarding<'_>, attempts: u32, endpoint: &Endpoint, headers: &m
             name::X_ENVOY_EXPECTED_RQ_TIMEOUT_MS,
             HeaderValue::from(millis),
         );
+    }
+    if let Some(trace) = &cx.trace {
+        trace.write(headers);
     }
     if endpoint.meshed && cx.connection.direction != Direction::Inbound {
         let announcement = &cx.connection.worker.announcement;

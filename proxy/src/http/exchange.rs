@@ -6,17 +6,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use mesh_route::cors::CorsDecision;
 use mesh_route::http_manager::HttpFilter;
-use mesh_route::route::{Timeouts, WeightedCluster};
+use mesh_route::route::WeightedCluster;
 use mesh_route::table::Matched;
 use mesh_route::{AuthzInput, ForwardRoute, HttpManager, RouteDecision, Snapshot, Verdict};
 use mesh_telemetry::access_log::ResponseFlag;
-use tokio::time::Instant;
 
 use super::attempt::{Answered, Forwarding};
 use super::body::Replay;
@@ -24,8 +23,9 @@ use super::failure::Failure;
 use super::finish::{self, Finish};
 use super::head::{Admission, Head};
 use super::headers::is_idempotent;
+use super::local::local;
 use super::payload::Payload;
-use super::prepare::prepare;
+use super::prepare::{prepare, trace};
 use super::report::Report;
 use super::response::{Deadlines, ResponseBody};
 use super::{cookie, forward, mirror, rescue, tunnel};
@@ -53,7 +53,7 @@ pub(crate) async fn serve(
 ) -> Result<Response<ResponseBody>, Infallible> {
     let snapshot = connection.worker.snapshot();
     let current = connection.manager(&snapshot);
-    let last = current.is_none() || connection.worker.is_draining();
+    let orphaned = current.is_none();
     let manager = current.unwrap_or(manager);
     let cx = Cx {
         connection: &connection,
@@ -73,6 +73,8 @@ pub(crate) async fn serve(
             rescued(&failure, report, &manager)
         }
     };
+    // Asked now and not before: the drain may have begun meanwhile.
+    let last = orphaned || connection.worker.is_draining();
     if last && version < Version::HTTP_2 && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response
             .headers_mut()
@@ -217,21 +219,6 @@ fn note_route(report: &mut Report, matched: &Matched<'_>) {
     }
 }
 
-fn local(status: StatusCode, location: Option<&str>, body: Bytes) -> Response<ResponseBody> {
-    let mut headers = HeaderMap::with_capacity(8);
-    if let Some(location) = location.and_then(|text| HeaderValue::from_str(text).ok()) {
-        headers.insert(header::LOCATION, location);
-    }
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-    if !body.is_empty() {
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-    }
-    let mut response = Response::new(ResponseBody::full(body));
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    response
-}
-
 fn finish_local(
     cx: &Cx<'_>,
     report: &mut Report,
@@ -312,11 +299,17 @@ async fn forwarded(
         cluster,
         timeouts: routed.forward.timeouts(&head.headers),
         client: routed.client,
+        trace: trace(
+            &head.headers,
+            cx.manager,
+            routed.matched.route.sampling_percent,
+            cx.connection,
+        ),
         hash: sticky.hash,
     };
     let payload = payload(taken, routed, body);
     mirror::start(&forwarding, &payload);
-    let deadlines = deadlines(cx.manager, &forwarding.timeouts);
+    let deadlines = Deadlines::new(cx.manager, &forwarding.timeouts);
     let answered = forward::run(&forwarding, taken, &payload, &deadlines).await?;
     let finish = Finish {
         forwarding: &forwarding,
@@ -327,7 +320,7 @@ async fn forwarded(
     if tunnel::agreed(head, answered.response.status()) {
         return Ok(tunnelled(cx, report, &finish, answered, on_upgrade));
     }
-    Ok(Reply::Response(respond(
+    Ok(Reply::Response(finish::respond(
         &finish, taken, answered, deadlines,
     )))
 }
@@ -343,40 +336,6 @@ fn payload(report: &mut Report, routed: &Routed<'_>, body: Incoming) -> Payload 
     let (payload, progress) = Payload::new(body, replay);
     report.progress = progress;
     payload
-}
-
-fn deadlines(manager: &HttpManager, timeouts: &Timeouts) -> Deadlines {
-    let idle = timeouts
-        .idle
-        .or(manager.stream_idle_timeout)
-        .filter(|limit| !limit.is_zero());
-    let stream = timeouts.max_stream.or(manager.max_stream_duration);
-    if timeouts.total.is_none() && stream.is_none() {
-        return Deadlines {
-            idle,
-            ..Deadlines::default()
-        };
-    }
-    let now = Instant::now();
-    Deadlines {
-        total: timeouts.total.map(|limit| now + limit),
-        stream: stream.map(|limit| now + limit),
-        idle,
-    }
-}
-
-fn respond(
-    finish: &Finish<'_>,
-    report: &mut Report,
-    answered: Answered,
-    deadlines: Deadlines,
-) -> Response<ResponseBody> {
-    let (mut parts, incoming) = answered.response.into_parts();
-    finish::upstream_response(finish, report, &mut parts.status, &mut parts.headers);
-    parts.version = Version::HTTP_11;
-    parts.extensions = finish::kept_extensions(finish.manager, parts.extensions);
-    let body = ResponseBody::upstream(incoming, answered.held, deadlines);
-    Response::from_parts(parts, body)
 }
 
 fn cross_origin(cx: &Cx<'_>, routed: &Routed<'_>) -> CorsDecision {

@@ -67,6 +67,8 @@ pub(crate) enum Timeout {
     Request,
     /// One attempt's.
     PerTry,
+    /// The client took too long to send its request.
+    Receive,
     /// Nothing moved.
     Idle,
     /// The stream lived too long.

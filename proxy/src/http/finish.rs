@@ -3,13 +3,14 @@
 use std::rc::Rc;
 
 use http::header::{self, HeaderMap, HeaderValue};
-use http::{Extensions, StatusCode};
+use http::{Extensions, Response, StatusCode, Version};
 use mesh_route::HttpManager;
 use mesh_route::http_manager::ServerHeader;
 
-use super::attempt::{Forwarding, context};
+use super::attempt::{Answered, Forwarding, context};
 use super::headers::{Upgrade, name, strip_hop_by_hop};
 use super::report::Report;
+use super::response::{Deadlines, ResponseBody};
 use crate::listen::connection::Direction;
 
 /// What finishing needs to know.
@@ -22,6 +23,21 @@ pub(crate) struct Finish<'a> {
     pub(crate) cors: Option<HeaderMap>,
     /// A cookie made for consistent balancing.
     pub(crate) cookie: Option<HeaderValue>,
+}
+
+/// The response for the client, with its body still to come.
+pub(crate) fn respond(
+    finish: &Finish<'_>,
+    report: &mut Report,
+    answered: Answered,
+    deadlines: Deadlines,
+) -> Response<ResponseBody> {
+    let (mut parts, incoming) = answered.response.into_parts();
+    upstream_response(finish, report, &mut parts.status, &mut parts.headers);
+    parts.version = Version::HTTP_11;
+    parts.extensions = kept_extensions(finish.manager, parts.extensions);
+    let body = ResponseBody::upstream(incoming, answered.held, deadlines);
+    Response::from_parts(parts, body)
 }
 
 /// Changes an upstream's response head for the client.

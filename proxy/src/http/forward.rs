@@ -12,6 +12,7 @@ use mesh_telemetry::access_log::ResponseFlag;
 use tokio::time::Instant;
 
 use super::attempt::{self, Answered, Forwarding, Tried};
+use super::body::Progress;
 use super::failure::{Failure, Timeout};
 use super::headers::name;
 use super::payload::Payload;
@@ -29,9 +30,8 @@ pub(crate) async fn run(
     deadlines: &Deadlines,
 ) -> Result<Answered, Failure> {
     let progress = report.progress.clone();
-    let moved = move || progress.as_ref().map_or(0, |progress| progress.bytes.get());
     let attempts = Box::pin(attempts(cx, report, payload));
-    let answered = within(attempts, deadlines, moved).await;
+    let answered = within(attempts, deadlines, progress.as_deref()).await;
     if let Err(Failure::Timeout(Timeout::Request)) = &answered {
         cx.connection
             .worker
@@ -91,7 +91,9 @@ async fn one(
     tried: &mut Tried,
 ) -> Result<Answered, Failure> {
     let attempt = Box::pin(attempt::run(cx, report, payload, tried));
-    let Some(limit) = cx.timeouts.per_try else {
+    // Until the head nothing moves towards us: both limits are one.
+    let limits = [cx.timeouts.per_try, cx.timeouts.per_try_idle];
+    let Some(limit) = limits.into_iter().flatten().min() else {
         return attempt.await;
     };
     match tokio::time::timeout(limit, attempt).await {
@@ -169,30 +171,40 @@ fn of_response(status: u16, headers: &HeaderMap) -> Outcome<'_> {
 }
 
 /// Waits for `attempts` as long as the deadlines allow. The idle limit starts anew whenever the
-/// client has sent more of its body. No timer is made where no limit is set.
+/// client has sent more of its body, and the request's own limit ends with its body. No timer is
+/// made where no limit is set.
 async fn within<T>(
     attempts: impl Future<Output = Result<T, Failure>>,
     deadlines: &Deadlines,
-    moved: impl Fn() -> u64,
+    progress: Option<&Progress>,
 ) -> Result<T, Failure> {
     let mut attempts = pin!(attempts);
+    let moved = || progress.map_or(0, |progress| progress.bytes.get());
     let mut seen = moved();
     loop {
-        let idle = deadlines
-            .idle
-            .map(|limit| (Instant::now() + limit, Timeout::Idle));
+        let receiving = progress.is_some_and(|progress| !progress.complete.get());
         let limits = [
             deadlines.total.map(|at| (at, Timeout::Request)),
             deadlines.stream.map(|at| (at, Timeout::MaxDuration)),
-            idle,
+            deadlines
+                .request
+                .filter(|_| receiving)
+                .map(|at| (at, Timeout::Receive)),
+            deadlines
+                .idle
+                .map(|limit| (Instant::now() + limit, Timeout::Idle)),
         ];
         let Some((at, which)) = limits.into_iter().flatten().min_by_key(|(at, _)| *at) else {
             return attempts.await;
         };
-        match tokio::time::timeout_at(at, attempts.as_mut()).await {
-            Ok(result) => return result,
-            Err(_elapsed) if which == Timeout::Idle && moved() != seen => seen = moved(),
-            Err(_elapsed) => return Err(Failure::Timeout(which)),
+        if let Ok(result) = tokio::time::timeout_at(at, attempts.as_mut()).await {
+            return result;
+        }
+        let received = progress.is_none_or(|progress| progress.complete.get());
+        match which {
+            Timeout::Idle if moved() != seen => seen = moved(),
+            Timeout::Receive if received => {}
+            which => return Err(Failure::Timeout(which)),
         }
     }
 }

@@ -34,6 +34,7 @@ pub(crate) mod name {
         X_ENVOY_DECORATOR_OPERATION = "x-envoy-decorator-operation";
         X_ENVOY_EXPECTED_RQ_TIMEOUT_MS = "x-envoy-expected-rq-timeout-ms";
         X_ENVOY_EXTERNAL_ADDRESS = "x-envoy-external-address";
+        X_ENVOY_FORCE_TRACE = "x-envoy-force-trace";
         X_ENVOY_INTERNAL = "x-envoy-internal";
         X_ENVOY_ORIGINAL_PATH = "x-envoy-original-path";
         X_ENVOY_OVERLOADED = "x-envoy-overloaded";

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use http::HeaderMap;
-use http::header::HeaderValue;
+use http::header::{self, HeaderValue};
 use mesh_route::HttpManager;
 use mesh_telemetry::trace::{Context, Sampler, new_request_id};
 
@@ -41,6 +41,8 @@ pub(crate) fn prepare(
             HeaderValue::from_static(head.scheme),
         );
     }
+    // hyper has answered it, or will when the body is asked for.
+    headers.remove(header::EXPECT);
     take_peer_metadata(headers, connection, report);
     client_cert::apply(headers, manager.client_certificate, connection);
     if manager.generate_request_id {
@@ -48,7 +50,6 @@ pub(crate) fn prepare(
         let worker = &connection.worker;
         ensure_request_id(headers, keep, || worker.with_rng(new_request_id));
     }
-    trace(headers, manager, connection);
     client
 }
 
@@ -88,30 +89,42 @@ fn is_private(address: IpAddr) -> bool {
 /// The application behind us must not see what proxies tell each other, and one in front of us
 /// must not speak for us.
 fn take_peer_metadata(headers: &mut HeaderMap, connection: &Connection, report: &mut Report) {
+    headers.remove(name::X_ENVOY_PEER_METADATA_ID);
     let Some(value) = headers.remove(name::X_ENVOY_PEER_METADATA) else {
         return;
     };
-    headers.remove(name::X_ENVOY_PEER_METADATA_ID);
     if connection.direction != Direction::Outbound {
         report.client = connection.worker.peers.get(&value);
     }
 }
 
-/// Joins the trace: a child span of the client's, or a new trace where there is none.
-fn trace(headers: &mut HeaderMap, manager: &HttpManager, connection: &Connection) {
-    let Some(settings) = &manager.tracing else {
-        return;
+/// The position in the trace that goes upstream: a child span of the client's, or a new trace
+/// where there is none. `None`: nothing is traced here, headers pass through as they are.
+///
+/// `percent`: the route's own sampling, in place of the manager's.
+pub(crate) fn trace(
+    headers: &HeaderMap,
+    manager: &HttpManager,
+    percent: Option<f64>,
+    connection: &Connection,
+) -> Option<Context> {
+    let settings = manager.tracing.as_ref()?;
+    let forced = headers.contains_key(name::X_ENVOY_FORCE_TRACE);
+    let percent = match percent {
+        _ if forced => settings.client_sampling_percent,
+        Some(percent) => percent,
+        None => settings.random_sampling_percent,
     };
-    let worker = &connection.worker;
-    let context = worker.with_rng(|rng| match Context::from_headers(headers) {
-        Some(parent) => parent.child(rng),
-        None => {
-            let percent = settings
-                .random_sampling_percent
-                .min(settings.overall_sampling_percent);
-            let sampling = Sampler::percent(percent).sample(rng);
-            Context::root(rng, sampling)
-        }
-    });
-    context.write(headers);
+    Some(
+        connection
+            .worker
+            .with_rng(|rng| match Context::from_headers(headers) {
+                Some(parent) => parent.child(rng),
+                None => {
+                    let sampler = Sampler::percent(percent.min(settings.overall_sampling_percent));
+                    let sampling = sampler.sample(rng);
+                    Context::root(rng, sampling)
+                }
+            }),
+    )
 }

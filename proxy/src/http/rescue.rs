@@ -232,13 +232,22 @@ fn timed_out(timeout: Timeout) -> Answer {
             "stream timeout",
             "stream_idle_timeout",
         ),
+        Timeout::Receive => (
+            Flag::DownstreamProtocolError,
+            "request timeout",
+            "request_overall_timeout",
+        ),
         Timeout::MaxDuration => (
             Flag::UpstreamMaxStreamDurationReached,
             "upstream max stream duration reached",
             "upstream_max_stream_duration_reached",
         ),
     };
-    Answer::new(StatusCode::GATEWAY_TIMEOUT, Some(flag), body, details)
+    let status = match timeout {
+        Timeout::Receive => StatusCode::REQUEST_TIMEOUT,
+        _ => StatusCode::GATEWAY_TIMEOUT,
+    };
+    Answer::new(status, Some(flag), body, details)
 }
 
 /// The response of an answer; in gRPC's own form for gRPC callers.

@@ -9,8 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use mesh_route::Picked;
 use mesh_route::cluster::LimitGuard;
+use mesh_route::route::Timeouts;
+use mesh_route::{HttpManager, Picked};
 use mesh_telemetry::access_log::ResponseFlag;
 use mesh_telemetry::metrics::GaugeGuard;
 use tokio::time::{Instant, Sleep};
@@ -50,10 +51,36 @@ pub(crate) struct Held {
 pub(crate) struct Deadlines {
     /// The route's timeout.
     pub(crate) total: Option<Instant>,
+    /// The client must have sent its whole request.
+    pub(crate) request: Option<Instant>,
     /// Maximum stream duration.
     pub(crate) stream: Option<Instant>,
     /// Longest pause.
     pub(crate) idle: Option<Duration>,
+}
+
+impl Deadlines {
+    /// Those of a request that begins now.
+    pub(crate) fn new(manager: &HttpManager, timeouts: &Timeouts) -> Self {
+        let idle = timeouts
+            .idle
+            .or(manager.stream_idle_timeout)
+            .filter(|limit| !limit.is_zero());
+        let stream = timeouts.max_stream.or(manager.max_stream_duration);
+        if timeouts.total.is_none() && stream.is_none() && manager.request_timeout.is_none() {
+            return Deadlines {
+                idle,
+                ..Deadlines::default()
+            };
+        }
+        let now = Instant::now();
+        Deadlines {
+            total: timeouts.total.map(|limit| now + limit),
+            request: manager.request_timeout.map(|limit| now + limit),
+            stream: stream.map(|limit| now + limit),
+            idle,
+        }
+    }
 }
 
 #[derive(Debug)]

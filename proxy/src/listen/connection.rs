@@ -12,6 +12,7 @@ use mesh_route::{
     AuthzInput, ConnInfo, FilterChain, HttpManager, Inspection, Listener, Snapshot, Terminal,
     Verdict,
 };
+use mesh_telemetry::access_log::ResponseFlag;
 use mesh_telemetry::drain::InFlight;
 use mesh_telemetry::metrics::GaugeGuard;
 use smallvec::SmallVec;
@@ -20,7 +21,7 @@ use tokio::net::TcpStream;
 use super::Accepted;
 use crate::detect::{Detected, Inspect, Prefixed, SERVER_FIRST_TIMEOUT, detect};
 use crate::metrics::stats::ListenerStats;
-use crate::tls::{self, CredentialsError, Handshake, ServerIo, ServerStream};
+use crate::tls::{self, CredentialsError, Handshake, ServerIo, ServerStream, accepts_peer};
 use crate::worker::Worker;
 use crate::{http, tcp};
 
@@ -225,6 +226,12 @@ impl Connection {
                 return Err(ConnError::Plaintext { destination });
             }
             self.stats.no_chain.inc();
+            tcp::log_refused(
+                self,
+                &listener.access_logs,
+                ResponseFlag::NoRouteFound,
+                None,
+            );
             return Err(ConnError::NoChain {
                 listener: Arc::clone(&listener.name),
                 destination,
@@ -338,6 +345,10 @@ impl Connection {
             self.stats.tls_error.inc();
             ConnError::Handshake(error)
         })?;
+        if let Err(reason) = accepts_peer(&settings.common, handshake.certificate.as_deref()) {
+            self.stats.tls_error.inc();
+            return Err(ConnError::Handshake(std::io::Error::other(reason)));
+        }
         self.stats.tls_handshake.inc();
         self.handshake = Some(handshake);
         Ok(stream)
@@ -351,6 +362,12 @@ impl Connection {
         for rbac in &chain.network_rbac {
             if let Verdict::Deny { policy } = rbac.decide(&self.authz_input(None)) {
                 self.stats.rbac_denied.inc();
+                if let Terminal::Tcp(proxy) = &chain.terminal {
+                    let policy = policy.map_or("none", |policy| policy);
+                    let details = format!("rbac_access_denied_matched_policy[{policy}]");
+                    let flag = ResponseFlag::UnauthorizedExternalService;
+                    tcp::log_refused(self, &proxy.access_logs, flag, Some(&details));
+                }
                 return Err(ConnError::Denied {
                     policy: policy.cloned(),
                 });

@@ -111,7 +111,6 @@ stats! {
         detect_timeout "downstream_pre_cx_timeout" "Connections whose protocol was not clear in time.";
         protocol_error "downstream_cx_protocol_error" "Connections that broke the protocol.";
         rbac_denied "downstream_cx_rbac_denied" "Connections denied by a network policy.";
-        panics "downstream_cx_panics" "Connections ended by a bug of ours.";
         rq_total "downstream_rq_total" "Requests received.";
     }
     gauges {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use mesh_route::access_log::LogFacts;
-use mesh_route::{Cluster, Endpoint, TcpProxy};
+use mesh_route::{AccessLogSpec, Cluster, Endpoint, TcpProxy};
 use mesh_telemetry::access_log::{Record, ResponseFlag, ResponseFlags};
 use smallvec::SmallVec;
 
@@ -112,7 +112,6 @@ impl<'a> TcpReport<'a> {
     }
 
     fn log(&self) {
-        let worker = &self.connection.worker;
         let duration = self.started.elapsed();
         let flags: SmallVec<[&str; 4]> = self.flags.iter().map(ResponseFlag::short).collect();
         let facts = LogFacts {
@@ -137,14 +136,51 @@ impl<'a> TcpReport<'a> {
             requested_server_name: self.connection.server_name(),
             ..Record::at(self.start)
         };
-        for spec in &self.proxy.access_logs {
-            if spec.wants(&facts, worker.random())
-                && let Some(log) = worker.access_log(spec)
-            {
-                log.write(&record);
-            }
+        write(self.connection, &self.proxy.access_logs, &facts, &record);
+    }
+}
+
+fn write(
+    connection: &Connection,
+    specs: &[AccessLogSpec],
+    facts: &LogFacts<'_>,
+    record: &Record<'_>,
+) {
+    let worker = &connection.worker;
+    for spec in specs {
+        if spec.wants(facts, worker.random())
+            && let Some(log) = worker.access_log(spec)
+        {
+            log.write(record);
         }
     }
+}
+
+/// Logs a connection that never came as far as an upstream.
+///
+/// `details`: why we ended it.
+pub(crate) fn log_refused(
+    connection: &Connection,
+    specs: &[AccessLogSpec],
+    flag: ResponseFlag,
+    details: Option<&str>,
+) {
+    let flags = [flag.short()];
+    let facts = LogFacts {
+        flags: &flags,
+        ..LogFacts::default()
+    };
+    let record = Record {
+        flags: flag.into(),
+        connection_termination_details: details,
+        downstream_local_address: Some(connection.destination),
+        downstream_remote_address: Some(connection.peer),
+        downstream_direct_remote_address: Some(connection.peer),
+        downstream_peer_uri_san: connection.principal().map(|principal| &**principal),
+        requested_server_name: connection.server_name(),
+        ..Record::at(SystemTime::now())
+    };
+    write(connection, specs, &facts, &record);
 }
 
 impl Observer for TcpReport<'_> {

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use mesh_identity::certificate::CertificateInfo;
 use mesh_identity::tls::web::{self, Credentials, Names, ServerTrust, Versions};
 use mesh_identity::tls::{self as mesh, ClientAuth, TlsError};
 use mesh_identity::{SpiffeId, SpiffeIdError, SpiffeIdSet, WorkloadCertificate};
 use mesh_route::tls::{
-    Material, NameKind, Source, TRUST_BUNDLE, TlsCommon, TlsVersion, WORKLOAD_CERTIFICATE,
+    Material, Source, TRUST_BUNDLE, TlsCommon, TlsVersion, WORKLOAD_CERTIFICATE,
 };
 use mesh_route::{DownstreamTls, Secret, UpstreamTls};
 use rustls::{ClientConfig, ServerConfig};
+use sha2::{Digest as _, Sha256};
 
 use super::{Materials, Offer};
 
@@ -36,9 +38,6 @@ pub enum CredentialsError {
     /// A SPIFFE id that the configuration expects is damaged.
     #[error("expected identity is no SPIFFE id")]
     Identity(#[from] SpiffeIdError),
-    /// Name matchers that our verifier can't run.
-    #[error("certificate name matchers other than exact names are not supported here")]
-    Matcher,
     /// rustls or the PEM reader refused.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -148,7 +147,7 @@ pub(super) fn client(
         None => ServerTrust::Unchecked,
         Some(source) => ServerTrust::Roots {
             pem: roots(source, materials)?.into(),
-            names: names(settings)?,
+            names: names(settings),
         },
     };
     let credentials = pair.as_ref().map(Pair::credentials);
@@ -196,25 +195,71 @@ fn workload(materials: &Materials) -> Result<&WorkloadCertificate, CredentialsEr
 }
 
 fn expected_ids(common: &TlsCommon) -> Result<SpiffeIdSet, CredentialsError> {
-    let exact = common.peer.exact_uris().ok_or(CredentialsError::Matcher)?;
+    // Other matchers are asked after the handshake: `accepts_peer`.
+    let exact = common.peer.exact_uris().unwrap_or_default();
     let ids: Result<Vec<SpiffeId>, SpiffeIdError> = exact.iter().map(|uri| uri.parse()).collect();
     Ok(ids?.into_iter().collect())
 }
 
-fn names(settings: &UpstreamTls) -> Result<Names, CredentialsError> {
+fn names(settings: &UpstreamTls) -> Names {
     let matchers = &settings.common.peer.names;
-    if matchers.is_empty() {
-        return Ok(if settings.auto_san_validation {
-            Names::OfHandshake
-        } else {
-            Names::Any
-        });
+    if matchers.is_empty() && settings.auto_san_validation {
+        return Names::OfHandshake;
     }
-    let exact = matchers.iter().map(|name| match name.kind {
-        NameKind::Uri | NameKind::Dns | NameKind::Any => name.matcher.as_exact().map(str::to_owned),
-    });
-    let exact: Option<Vec<String>> = exact.collect();
-    Ok(Names::AnyOf(exact.ok_or(CredentialsError::Matcher)?.into()))
+    let exact = matchers
+        .iter()
+        .map(|name| name.matcher.as_exact().map(str::to_owned));
+    match exact.collect::<Option<Vec<String>>>() {
+        Some(exact) if !exact.is_empty() => Names::AnyOf(exact.into()),
+        // Other matchers are asked after the handshake: `accepts_peer`.
+        _ => Names::Any,
+    }
+}
+
+/// Asks what rustls' verifiers can't: patterns of names, and hashes of certificates.
+///
+/// # Errors
+/// The peer's names and what was expected, for logs.
+pub fn accepts_peer(common: &TlsCommon, leaf: Option<&[u8]>) -> Result<(), String> {
+    let peer = &common.peer;
+    let by_pattern = peer
+        .names
+        .iter()
+        .any(|name| name.matcher.as_exact().is_none());
+    if !by_pattern && peer.certificate_hashes.is_empty() {
+        return Ok(());
+    }
+    // Whether a certificate is demanded at all was decided in the handshake.
+    let Some(leaf) = leaf else { return Ok(()) };
+    let found = CertificateInfo::from_der(leaf)
+        .map_err(|error| error.to_string())?
+        .names;
+    let (uris, dns): (Vec<&str>, Vec<&str>) = found
+        .iter()
+        .map(String::as_str)
+        .partition(|name| name.contains("://"));
+    if by_pattern && !peer.accepts(&uris, &dns) {
+        return Err(format!(
+            "peer presented {found:?}, expected one that matches {:?}",
+            peer.names
+        ));
+    }
+    if !peer.certificate_hashes.is_empty() {
+        let hash: String = Sha256::digest(leaf)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        if !peer
+            .certificate_hashes
+            .iter()
+            .any(|wanted| **wanted == *hash)
+        {
+            return Err(format!(
+                "peer presented a certificate with hash {hash}, which is not pinned"
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn versions(common: &TlsCommon) -> Versions {

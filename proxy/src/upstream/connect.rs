@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::error::{ConnectError, report};
-use crate::tls::{ClientStream, ClientTls};
+use crate::tls::{ClientStream, ClientTls, accepts_peer};
 use crate::worker::Worker;
 
 /// A new connection with what is known about it.
@@ -139,6 +139,9 @@ async fn handshake(
             reason: tls_reason(&error),
         })?;
     let (_, session) = stream.get_ref();
+    let leaf = session.peer_certificates().and_then(|chain| chain.first());
+    accepts_peer(&tls.settings.common, leaf.map(AsRef::as_ref))
+        .map_err(|reason| ConnectError::Tls { address, reason })?;
     let principal = session
         .peer_certificates()
         .filter(|_| tls.mesh)

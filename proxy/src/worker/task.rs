@@ -17,6 +17,7 @@ impl Worker {
             // State behind the panic is this task's own or is guarded by Drop.
             if AssertUnwindSafe(task).catch_unwind().await.is_err() {
                 worker.panics.set(worker.panics.get() + 1);
+                worker.panic_counter.inc();
                 tracing::error!(worker = worker.index, "a connection's task panicked");
             }
         });

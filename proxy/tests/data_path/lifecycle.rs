@@ -45,6 +45,7 @@ fn a_drain_finishes_requests_and_closes_connections() {
             answer.to_lowercase().contains("connection: close") && answer.ends_with("late"),
             "{answer}"
         );
+        rig.signal.advance(Phase::Closing);
         let _ = idle.read_to_end(&mut nothing).await;
         rig.finish().await;
     });
@@ -135,5 +136,51 @@ fn workers_open_and_close_listeners_with_the_configuration() {
             .await
             .unwrap();
         assert_eq!(rig.signal.in_flight(), 0);
+    });
+}
+
+#[test]
+fn a_connection_costs_little_memory() {
+    use mesh_proxy::listen::Accepted;
+    run(async {
+        let (rig, _) = proxy(echo().await).await;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let _client = TcpStream::connect(at).await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let accepted = Accepted {
+            stream,
+            peer,
+            local: at,
+            destination: at,
+        };
+        let future = mesh_proxy::outbound::serve(std::rc::Rc::clone(&rig.worker), accepted);
+        // What it awaits is boxed step by step, and freed before the connection is served.
+        assert!(size_of_val(&future) <= 2048, "{}", size_of_val(&future));
+        drop(future);
+        rig.finish().await;
+    });
+}
+
+#[test]
+fn a_connection_ends_after_the_configured_number_of_requests() {
+    run(async {
+        let rig = Rig::new("client");
+        let limit = json!({"common_http_protocol_options": {"max_requests_per_connection": 2}});
+        rig.apply(&[
+            cluster("a", &[echo().await]),
+            outbound_listener(manager(routes(&[route_to("a")]), limit)),
+        ]);
+        let at = rig.outbound("10.96.0.1:80").await;
+        let mut client = TcpStream::connect(at).await.unwrap();
+        for _ in 0..2 {
+            client
+                .write_all(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
+                .await
+                .unwrap();
+            assert!(read_head(&mut client).await.starts_with("HTTP/1.1 200"));
+        }
+        assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
+        rig.finish().await;
     });
 }

@@ -151,6 +151,29 @@ fn a_wrong_identity_is_refused_by_name() {
 }
 
 #[test]
+fn a_pattern_of_names_is_asked_after_the_handshake() {
+    run(async {
+        let mesh = Mesh::new(echo().await, true, "reviews", json!({})).await;
+        for (prefix, status) in [
+            ("spiffe://cluster.local/ns/default/", "200"),
+            ("spiffe://other/", "503"),
+        ] {
+            let mut cluster = mesh_cluster(mesh.inbound, "istio-http/1.1", "reviews");
+            let tls =
+                &mut cluster["transport_socket_matches"][0]["transport_socket"]["typed_config"];
+            tls["common_tls_context"]["combined_validation_context"]["default_validation_context"] = json!({"match_typed_subject_alt_names": [{"san_type": "URI", "matcher": {"prefix": prefix}}]});
+            mesh.client.apply(&[cluster]);
+            let answer = get(mesh.at, "/", "").await;
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {status}")),
+                "{prefix}: {answer}"
+            );
+        }
+        mesh.finish().await;
+    });
+}
+
+#[test]
 fn a_client_of_another_authority_is_refused() {
     run(async {
         let mesh = Mesh::new(echo().await, true, "reviews", json!({})).await;
