@@ -19,7 +19,7 @@ use rustls::{ClientConfig, ServerConfig};
 
 use crate::{SpiffeIdSet, WorkloadCertificate};
 
-pub use verify::peer_error;
+pub use verify::{describe, peer_error};
 
 /// ALPN of HTTP/1.1 between proxies of the mesh.
 pub const ALPN_ISTIO_HTTP11: &[u8] = b"istio-http/1.1";

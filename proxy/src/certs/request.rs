@@ -78,7 +78,7 @@ impl From<BundleError> for RequestError {
 /// # Errors
 /// [`RequestError`] that says which step failed.
 pub async fn certificate(bootstrap: &Bootstrap) -> Result<WorkloadCertificate, RequestError> {
-    match tokio::time::timeout(TIMEOUT, ask(bootstrap)).await {
+    match tokio::time::timeout(TIMEOUT, Box::pin(ask(bootstrap))).await {
         Ok(result) => result,
         Err(_) => Err(RequestError::Timeout),
     }

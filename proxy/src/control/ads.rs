@@ -97,7 +97,7 @@ pub async fn run(control: Rc<Control>) {
     let mut backoff = Backoff::new(RETRY.0, RETRY.1);
     loop {
         let began = Instant::now();
-        let error = match ads.stream().await {
+        let error = match Box::pin(ads.stream()).await {
             Ok(never) => match never {},
             Err(error) => error,
         };

@@ -110,8 +110,7 @@ pub async fn connect(
         let (host, tls) = (Arc::clone(&host), tls.clone());
         async move { open(&host, port, tls).await }
     });
-    endpoint
-        .connect_with_connector(connector)
+    Box::pin(endpoint.connect_with_connector(connector))
         .await
         .map_err(|source| ChannelError::Connect {
             address: address.clone(),
@@ -145,9 +144,23 @@ async fn open(host: &str, port: u16, tls: Option<Tls>) -> io::Result<TokioIo<Box
     let stream = dial(host, port).await?;
     let stream: Box<dyn Stream> = match tls {
         None => Box::new(stream),
-        Some((connector, name)) => Box::new(connector.connect(name, stream).await?),
+        Some((connector, name)) => {
+            let connected = connector.connect(name, stream).await;
+            Box::new(connected.map_err(in_words)?)
+        }
     };
     Ok(TokioIo::new(stream))
+}
+
+/// A handshake's error with the verifier's own reason, if it is one.
+fn in_words(error: io::Error) -> io::Error {
+    match error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+    {
+        Some(tls) => io::Error::new(error.kind(), tls::describe(tls)),
+        None => error,
+    }
 }
 
 /// Tries the addresses of `host` in turn.

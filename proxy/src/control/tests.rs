@@ -48,6 +48,11 @@ fn any(value: serde_json::Value) -> Any {
     mesh_xds::json::from_json(&value).unwrap()
 }
 
+/// Runs a test where tasks of the control thread can be spawned.
+async fn on_one_thread(test: impl Future<Output = ()>) {
+    LocalSet::new().run_until(Box::pin(test)).await;
+}
+
 async fn until(mut condition: impl FnMut() -> bool) {
     let waited = tokio::time::timeout(DEADLINE, async {
         while !condition() {
@@ -59,9 +64,7 @@ async fn until(mut condition: impl FnMut() -> bool) {
 
 #[tokio::test]
 async fn first_configuration_makes_ready_and_what_is_wrong_is_refused_by_name() {
-    let local = LocalSet::new();
-    local
-        .run_until(async {
+    on_one_thread(async {
             let mut plane = ControlPlane::start(Duration::from_secs(3600)).await;
             let control = control_of(&plane);
             tokio::task::spawn_local(ads::run(control.clone()));
@@ -90,89 +93,76 @@ async fn first_configuration_makes_ready_and_what_is_wrong_is_refused_by_name() 
             until(|| control.shared.readiness.missing().is_some_and(|why| why.contains("workers listen"))).await;
             (0..control.shared.bootstrap.concurrency).for_each(|_| control.shared.readiness.worker_listening());
             assert_eq!(control.shared.readiness.missing(), None);
-        })
-        .await;
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn tells_a_new_stream_what_is_known_and_keeps_serving_meanwhile() {
-    let local = LocalSet::new();
-    local
-        .run_until(async {
-            let mut plane = ControlPlane::start(Duration::from_secs(3600)).await;
-            let control = control_of(&plane);
-            tokio::task::spawn_local(ads::run(control.clone()));
-            let mut stream = plane.stream().await;
-            stream
-                .send(type_url::CLUSTER, "1", vec![("good", cluster("good"))])
-                .await;
-            until(|| control.shared.snapshot.load().cluster("good").is_some()).await;
-            // Two subscriptions and the ACK, so that the client has finished with the response.
-            for _ in 0..3 {
-                stream.next().await;
-            }
-            drop(stream);
-            let mut again = plane.stream().await;
-            let known = again.next().await.initial_resource_versions;
-            assert_eq!(known.get("good").map(String::as_str), Some("1-good"));
-            assert!(control.shared.snapshot.load().cluster("good").is_some());
-        })
-        .await;
+    on_one_thread(async {
+        let mut plane = ControlPlane::start(Duration::from_secs(3600)).await;
+        let control = control_of(&plane);
+        tokio::task::spawn_local(ads::run(control.clone()));
+        let mut stream = plane.stream().await;
+        stream
+            .send(type_url::CLUSTER, "1", vec![("good", cluster("good"))])
+            .await;
+        until(|| control.shared.snapshot.load().cluster("good").is_some()).await;
+        // Two subscriptions and the ACK, so that the client has finished with the response.
+        for _ in 0..3 {
+            stream.next().await;
+        }
+        drop(stream);
+        let mut again = plane.stream().await;
+        let known = again.next().await.initial_resource_versions;
+        assert_eq!(known.get("good").map(String::as_str), Some("1-good"));
+        assert!(control.shared.snapshot.load().cluster("good").is_some());
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn subscribes_to_what_the_configuration_refers_to() {
-    let local = LocalSet::new();
-    local
-        .run_until(async {
-            let mut plane = ControlPlane::start(Duration::from_secs(3600)).await;
-            let control = control_of(&plane);
-            tokio::task::spawn_local(ads::run(control.clone()));
-            let mut stream = plane.stream().await;
-            stream.next().await;
-            stream.next().await;
-            let eds = any(
-                json!({"@type": type_url::CLUSTER, "name": "reviews", "type": "EDS",
+    on_one_thread(async {
+        let mut plane = ControlPlane::start(Duration::from_secs(3600)).await;
+        let control = control_of(&plane);
+        tokio::task::spawn_local(ads::run(control.clone()));
+        let mut stream = plane.stream().await;
+        stream.next().await;
+        stream.next().await;
+        let eds = any(
+            json!({"@type": type_url::CLUSTER, "name": "reviews", "type": "EDS",
                 "eds_cluster_config": {"eds_config": {"ads": {}}}, "connect_timeout": "1s"}),
-            );
-            stream
-                .send(type_url::CLUSTER, "1", vec![("reviews", eds)])
-                .await;
-            let answer = stream.next().await;
-            assert_eq!(answer.error_detail, None);
-            let wanted = stream.next().await;
-            assert_eq!(wanted.type_url, type_url::ENDPOINT);
-            assert_eq!(wanted.resource_names_subscribe, ["reviews"]);
-        })
-        .await;
+        );
+        stream
+            .send(type_url::CLUSTER, "1", vec![("reviews", eds)])
+            .await;
+        let answer = stream.next().await;
+        assert_eq!(answer.error_detail, None);
+        let wanted = stream.next().await;
+        assert_eq!(wanted.type_url, type_url::ENDPOINT);
+        assert_eq!(wanted.resource_names_subscribe, ["reviews"]);
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn renews_short_lived_certificates_by_themselves() {
-    let local = LocalSet::new();
-    local
-        .run_until(async {
-            let plane = ControlPlane::start(Duration::from_secs(3)).await;
-            let control = control_of(&plane);
-            tokio::task::spawn_local(renew::run(
-                control.shared.clone(),
-                control.certified.clone(),
-            ));
-            until(|| control.shared.certs.generation() >= 1).await;
-            let first = control
-                .shared
-                .certs
-                .current()
-                .unwrap()
-                .certificate
-                .serial()
-                .to_owned();
-            until(|| control.shared.certs.generation() >= 2).await;
-            let current = control.shared.certs.current().unwrap();
-            assert_ne!(current.certificate.serial(), first);
-            assert_eq!(current.certificate.id(), &control.shared.bootstrap.id);
-        })
-        .await;
+    on_one_thread(async {
+        let plane = ControlPlane::start(Duration::from_secs(3)).await;
+        let control = control_of(&plane);
+        tokio::task::spawn_local(renew::run(
+            control.shared.clone(),
+            control.certified.clone(),
+        ));
+        until(|| control.shared.certs.generation() >= 1).await;
+        let first = control.shared.certs.current().unwrap();
+        until(|| control.shared.certs.generation() > first.generation).await;
+        let current = control.shared.certs.current().unwrap();
+        assert_ne!(current.certificate.serial(), first.certificate.serial());
+        assert_eq!(current.certificate.id(), &control.shared.bootstrap.id);
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ pub(super) async fn answer(
     // OpenMetrics ends with a mark after which nothing may follow, so it is not asked for.
     headers.insert(ACCEPT, HeaderValue::from_static("text/plain;version=0.0.4"));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    let fetched = dialer.fetch(app.port, &app.path, headers, MAX_BYTES);
+    let fetched = Box::pin(dialer.fetch(app.port, &app.path, headers, MAX_BYTES));
     let body = match tokio::time::timeout(timeout(came), fetched).await {
         Ok(Ok(response)) if response.status() == StatusCode::OK => {
             let openmetrics = response

@@ -176,20 +176,16 @@ impl Dialer {
         request: Request<Empty<Bytes>>,
     ) -> Result<Response<hyper::body::Incoming>, ProbeError> {
         let stream = self.dial(address).await?;
+        // Boxed, so that a probe costs kilobytes only while it runs.
         match (&self.tls, tls) {
             (Some(config), true) => {
                 let name = ServerName::from(address.ip());
-                let stream = TlsConnector::from(Arc::clone(config))
-                    .connect(name, stream)
-                    .await;
-                send(
-                    address,
-                    stream.map_err(|source| ProbeError::Tls { address, source })?,
-                    request,
-                )
-                .await
+                let connected = TlsConnector::from(Arc::clone(config)).connect(name, stream);
+                let stream = Box::pin(connected).await;
+                let stream = stream.map_err(|source| ProbeError::Tls { address, source })?;
+                Box::pin(send(address, stream, request)).await
             }
-            _ => send(address, stream, request).await,
+            _ => Box::pin(send(address, stream, request)).await,
         }
     }
 

@@ -26,6 +26,17 @@ pub fn peer_error(error: &Error) -> Option<&PeerError> {
     }
 }
 
+/// A failed handshake's error in words: our own verifiers' reason where one of them refused the
+/// peer, else what rustls says.
+pub fn describe(error: &Error) -> String {
+    match error {
+        Error::InvalidCertificate(CertificateError::Other(OtherError(source))) => {
+            source.to_string()
+        }
+        other => other.to_string(),
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct MeshVerifier {
     bundle: TrustBundle,
