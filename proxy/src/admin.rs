@@ -135,3 +135,6 @@ pub(crate) fn prometheus(control: &Control) -> Answer {
         control.shared.registry.render(),
     )
 }
+
+#[cfg(test)]
+mod tests;

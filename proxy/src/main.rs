@@ -53,7 +53,7 @@ enum Command {
         log_as_json: bool,
     },
     /// Redirect a pod's traffic to the proxy (the init container's job).
-    Capture(capture::Args),
+    Capture(Box<capture::Args>),
     /// Wait until the proxy of this pod is ready.
     Wait(wait::Args),
     /// Print the version.

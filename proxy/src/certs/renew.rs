@@ -16,6 +16,8 @@ use crate::state::{Shared, chain};
 
 /// First and longest pause between attempts.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+/// Shortest time between two certificates.
+const SHORTEST: Duration = Duration::from_secs(1);
 /// Longest pause before the first certificate.
 const FIRST_CERTIFICATE: Duration = Duration::from_secs(2);
 /// Longest sleep at once: timers stand still while a machine is suspended, the wall clock does not.
@@ -30,11 +32,7 @@ pub async fn run(shared: Arc<Shared>, published: Rc<Notify>) {
             Ok(certificate) => {
                 accepted.inc();
                 backoff.reset();
-                let renew_at = refresh_at(
-                    certificate.not_before(),
-                    certificate.not_after(),
-                    rand::random::<f64>(),
-                );
+                let renew_at = renewal_of(&certificate, SystemTime::now(), rand::random());
                 tracing::info!(
                     id = %certificate.id(),
                     serial = certificate.serial(),
@@ -59,6 +57,17 @@ pub async fn run(shared: Arc<Shared>, published: Rc<Notify>) {
             }
         }
     }
+}
+
+/// When to renew. Where half of the life lies behind us already, because a clock is wrong, a
+/// tenth of what is left still passes: the authority must not be asked in a loop.
+fn renewal_of(certificate: &WorkloadCertificate, now: SystemTime, jitter: f64) -> SystemTime {
+    let left = certificate
+        .not_after()
+        .duration_since(now)
+        .unwrap_or_default();
+    let earliest = now + (left / 10).max(SHORTEST);
+    refresh_at(certificate.not_before(), certificate.not_after(), jitter).max(earliest)
 }
 
 /// The next pause; a short-lived certificate leaves no time for long ones, and without any the

@@ -1,4 +1,4 @@
-mod fake;
+pub(crate) mod fake;
 
 use std::sync::OnceLock;
 use std::time::Duration;
