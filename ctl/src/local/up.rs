@@ -13,8 +13,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{Place, progress};
 use crate::output;
 
-/// How long pods may take to end at Ctrl-C; their own grace period, if shorter, counts.
-const GRACE: Duration = Duration::from_secs(10);
+/// How long pods may take to end at Ctrl-C; their own grace period, if shorter, counts. Nobody is
+/// left who could still send them anything, so this is shorter than a proxy's drain.
+const GRACE: Duration = Duration::from_secs(4);
 
 /// Arguments of `up`.
 #[derive(Args, Debug)]
@@ -55,6 +56,7 @@ pub(super) async fn run(up: Up) -> anyhow::Result<ExitCode> {
     let shown = progress::follow(Client::new(&state_dir), up.background);
     tokio::pin!(ended, shown);
     let mut showing = true;
+    let mut ending = false;
     loop {
         tokio::select! {
             exit = &mut ended => return Ok(code(exit?)),
@@ -72,7 +74,12 @@ pub(super) async fn run(up: Up) -> anyhow::Result<ExitCode> {
             }
         }
         showing = false;
-        output::line("ending ...")?;
+        if ending {
+            // Asked twice: dropping the handle kills everything at once.
+            return Ok(ExitCode::FAILURE);
+        }
+        ending = true;
+        output::line("ending ... (again to kill what is left)")?;
         daemon.terminate().await?;
     }
 }
