@@ -18,6 +18,7 @@ mod prepare;
 mod report;
 mod rescue;
 mod response;
+mod routed;
 mod tunnel;
 
 use std::cell::Cell;

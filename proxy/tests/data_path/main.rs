@@ -1,5 +1,10 @@
 //! The data path in one process: a worker with a configuration compiled from real xDS, clients
 //! and servers over loopback. Every test ends by asserting that nothing is left.
+#![allow(
+    clippy::unwrap_used,
+    clippy::large_futures,
+    reason = "helpers of tests fail by panicking, and a test runs once"
+)]
 
 mod http1;
 mod http2;

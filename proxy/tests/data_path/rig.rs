@@ -79,7 +79,7 @@ pub(crate) struct Rig {
     pub(crate) worker: Rc<Worker>,
     pub(crate) families: Families,
     pub(crate) signal: drain::Signal,
-    compiler: RefCell<Compiler>,
+    compiler: Box<RefCell<Compiler>>,
     accepting: RefCell<Vec<AbortHandle>>,
 }
 
@@ -94,7 +94,7 @@ impl Rig {
             worker,
             families,
             signal,
-            compiler: RefCell::new(Compiler::new()),
+            compiler: Box::new(RefCell::new(Compiler::new())),
             accepting: RefCell::default(),
         }
     }
