@@ -219,6 +219,20 @@ impl Controller {
         self.retry = true;
     }
 
+    /// Notes all problems of one sort (`subject`s with this prefix); those not given are well again.
+    fn problems_of(&mut self, prefix: &str, found: Vec<(String, String)>) {
+        let found: Vec<(String, String)> = found
+            .into_iter()
+            .map(|(subject, problem)| (format!("{prefix} {subject}"), problem))
+            .collect();
+        self.problems.retain(|subject, _| {
+            !subject.starts_with(prefix) || found.iter().any(|(other, _)| other == subject)
+        });
+        for (subject, problem) in found {
+            self.problem(&subject, &problem);
+        }
+    }
+
     async fn end(&mut self, grace: Duration) {
         self.setup.publisher.close();
         for pod in self.pods.values() {

@@ -262,16 +262,12 @@ impl Controller {
                 }
             }
         }
-        self.problems
-            .retain(|subject, _| !subject.starts_with("publish "));
         let failures = self
             .setup
             .publisher
             .update(&self.setup.node.network, &wishes)
             .await;
-        for (subject, problem) in failures {
-            self.problem(&format!("publish {subject}"), &problem);
-        }
+        self.problems_of("publish", failures);
     }
 }
 

@@ -68,19 +68,18 @@ impl Controller {
             .filter(|key| !key.namespace.is_empty() && !namespaces.contains(&key.namespace))
             .cloned()
             .collect();
-        self.problems
-            .retain(|subject, _| !subject.starts_with("namespace of "));
+        let mut problems = Vec::new();
         for key in homeless {
             let Some(manifest) = world.remove(&key) else {
                 continue;
             };
             let namespace = &key.namespace;
-            let problem = format!(
+            problems.push((key.to_string(), format!(
                 "{}: {key}: metadata.namespace: namespace {namespace} does not exist; add `{{apiVersion: v1, kind: Namespace, metadata: {{name: {namespace}}}}}`",
                 manifest.source
-            );
-            self.problem(&format!("namespace of {key}"), &problem);
+            )));
         }
+        self.problems_of("namespace of", problems);
     }
 
     /// The text of `mesh` in ConfigMap istio-system/istio.
