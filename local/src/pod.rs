@@ -233,15 +233,15 @@ impl Context {
         argv: Vec<String>,
         streams: sandbox::Streams,
     ) -> Result<Child, String> {
-        let child = self.child(container).ok_or_else(|| {
-            format!(
-                "container {container} of pod {} is not running",
-                self.name()
-            )
+        let spec = self.container(container).ok_or_else(|| {
+            let (pod, there) = (self.name(), self.container_names().join(", "));
+            format!("pod {pod} has no container {container}; it has {there}")
         })?;
-        let container = self
-            .container(container)
-            .ok_or_else(|| format!("pod {} has no container {container}", self.name()))?;
+        let child = self.child(container).ok_or_else(|| {
+            let pod = self.name();
+            format!("container {container} of pod {pod} is not running")
+        })?;
+        let container = spec;
         let env = self.environment(container, &BTreeMap::new())?;
         let exec = sandbox::Exec {
             argv,

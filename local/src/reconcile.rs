@@ -162,7 +162,7 @@ impl Controller {
 
     /// Whether there is something to do.
     fn tick(&mut self) -> bool {
-        let path = self.setup.node.state.istiod().join("root-cert.pem");
+        let path = self.setup.node.state.root_certificate();
         // Absent until the control plane has written it.
         let found = std::fs::read_to_string(path)
             .ok()

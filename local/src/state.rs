@@ -112,6 +112,13 @@ impl StateDir {
         self.root.join("istiod")
     }
 
+    /// The root certificate as the control plane publishes it. Not `root-cert.pem`: a file of that
+    /// name in the control plane's directory is part of an authority that an operator brings.
+    #[must_use]
+    pub fn root_certificate(&self) -> PathBuf {
+        self.istiod().join("published-root.pem")
+    }
+
     /// Volumes of pods, by uid.
     #[must_use]
     pub fn pods(&self) -> PathBuf {

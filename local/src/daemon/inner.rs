@@ -77,7 +77,7 @@ async fn platform(options: Options, state: StateDir) -> Result<(), DaemonError> 
     }
     // The root certificate is written anew by the control plane; its old one must not be taken
     // for the present one before that.
-    state::remove_file(&state.istiod().join("root-cert.pem"))?;
+    state::remove_file(&state.root_certificate())?;
     let network = Network::create(host.clone()).await?;
     let signer = Signer::load_or_create(&state)?;
     let zone = tokio::sync::watch::Sender::new(Arc::new(Zone::default()));
