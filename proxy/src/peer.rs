@@ -142,8 +142,9 @@ pub struct PeerCache {
     known: RefCell<HashMap<HeaderValue, Rc<Peer>>>,
 }
 
-/// Peers kept per worker; a stranger who sends random values must not fill the memory.
-const CACHE_ENTRIES: usize = 1024;
+/// Peers (pods) known per worker. Each workload becomes a series of each metric, and a stranger
+/// may send anything: beyond this number further ones stay unknown.
+const CACHE_ENTRIES: usize = 16 * 1024;
 
 /// Longest header that is looked at, in bytes. Istio's are around 500.
 const HEADER_LIMIT_BYTES: usize = 8 * 1024;
@@ -160,7 +161,7 @@ impl PeerCache {
         let peer = Rc::new(Peer::from_header(value.as_bytes())?);
         let mut known = self.known.borrow_mut();
         if known.len() >= CACHE_ENTRIES {
-            known.clear();
+            return None;
         }
         // A copy: the header's own bytes are a slice of the whole request head.
         if let Ok(owned) = HeaderValue::from_bytes(value.as_bytes()) {

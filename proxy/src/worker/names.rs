@@ -10,16 +10,20 @@ use mesh_route::Cluster;
 use mesh_route::cluster::Workload;
 
 use crate::metrics::Service;
-use crate::peer::Peer;
+use crate::peer::{Peer, UNKNOWN};
 
 /// Entries kept per table; strangers' identities must not fill the memory.
 const TABLE_ENTRIES: usize = 4096;
+
+/// Hosts without a service that get a name of their own in metrics.
+const HOST_ENTRIES: usize = 512;
 
 /// The tables.
 #[derive(Debug, Default)]
 pub struct Names {
     texts: RefCell<HashSet<Rc<str>>>,
     services: RefCell<HashMap<Arc<str>, Rc<Service>>>,
+    hosts: RefCell<HashMap<Arc<str>, Rc<Service>>>,
     workloads: RefCell<HashMap<usize, Known>>,
     peers: RefCell<HashMap<Peer, Rc<Peer>>>,
     unknown: Rc<Peer>,
@@ -66,22 +70,24 @@ impl Names {
     }
 
     /// A service that no cluster describes, such as a host that nobody routes.
+    ///
+    /// Clients choose hosts, and every one becomes a series of each metric: beyond a number of
+    /// them the host is not told any more.
     pub fn service_named(&self, host: &str, name: &str, namespace: &str) -> Rc<Service> {
-        let mut services = self.services.borrow_mut();
-        if let Some(known) = services.get(host)
+        let mut hosts = self.hosts.borrow_mut();
+        if let Some(known) = hosts.get(host)
             && *known.name == *name
         {
             return Rc::clone(known);
         }
-        if services.len() >= TABLE_ENTRIES {
-            services.clear();
-        }
+        let full = hosts.len() >= HOST_ENTRIES && !hosts.contains_key(host);
+        let host = if full { UNKNOWN } else { host };
         let new = Rc::new(Service {
             host: Arc::from(host),
             name: Arc::from(name),
             namespace: Arc::from(namespace),
         });
-        services.insert(Arc::from(host), Rc::clone(&new));
+        hosts.insert(Arc::from(host), Rc::clone(&new));
         new
     }
 
