@@ -62,7 +62,11 @@ pub(super) async fn run(get: &Get) -> anyhow::Result<()> {
     match get.output {
         Format::Table | Format::Wide => Ok(()),
         Format::Name => all.iter().try_for_each(|item| {
-            output::line(&format!("{}/{}", text(&item["kind"]).to_lowercase(), text(&item["metadata"]["name"])))
+            output::line(&format!(
+                "{}/{}",
+                text(&item["kind"]).to_lowercase(),
+                text(&item["metadata"]["name"])
+            ))
         }),
         Format::Json => output::json(&whole(all, name)),
         Format::Yaml => output::line(serde_yaml::to_string(&whole(all, name))?.trim_end()),
@@ -113,13 +117,15 @@ fn print_rows(header: &[&str], rows: Vec<Vec<String>>) -> anyhow::Result<()> {
         output::line(padded.join("   ").trim_end())
     };
     line(header.to_vec())?;
-    rows.iter().try_for_each(|row| line(row.iter().map(String::as_str).collect()))
+    rows.iter()
+        .try_for_each(|row| line(row.iter().map(String::as_str).collect()))
 }
 
 type Cell = fn(&Value) -> String;
 
 fn columns(kind: &str, wide: bool) -> Vec<(&'static str, Cell)> {
-    let mut columns: Vec<(&'static str, Cell)> = vec![("NAME", |item| text(&item["metadata"]["name"]).to_owned())];
+    let mut columns: Vec<(&'static str, Cell)> =
+        vec![("NAME", |item| text(&item["metadata"]["name"]).to_owned())];
     match kind {
         "Pod" => {
             columns.push(("READY", pod_ready));
@@ -132,34 +138,55 @@ fn columns(kind: &str, wide: bool) -> Vec<(&'static str, Cell)> {
         "Deployment" | "ReplicaSet" => {
             columns.push(("READY", |item| {
                 let status = &item["status"];
-                format!("{}/{}", number(&status["readyReplicas"]), number(&item["spec"]["replicas"]))
+                format!(
+                    "{}/{}",
+                    number(&status["readyReplicas"]),
+                    number(&item["spec"]["replicas"])
+                )
             }));
             if kind == "Deployment" {
-                columns.push(("UP-TO-DATE", |item| number(&item["status"]["updatedReplicas"]).to_string()));
-                columns.push(("AVAILABLE", |item| number(&item["status"]["availableReplicas"]).to_string()));
+                columns.push(("UP-TO-DATE", |item| {
+                    number(&item["status"]["updatedReplicas"]).to_string()
+                }));
+                columns.push(("AVAILABLE", |item| {
+                    number(&item["status"]["availableReplicas"]).to_string()
+                }));
             }
         }
         "Service" => {
             columns.push(("TYPE", |item| text(&item["spec"]["type"]).to_owned()));
-            columns.push(("CLUSTER-IP", |item| text(&item["spec"]["clusterIP"]).to_owned()));
+            columns.push(("CLUSTER-IP", |item| {
+                text(&item["spec"]["clusterIP"]).to_owned()
+            }));
             columns.push(("PUBLISHED", published));
             columns.push(("PORTS", ports));
         }
         "EndpointSlice" => {
-            columns.push(("PORTS", |item| join(&item["ports"], |port| number(&port["port"]).to_string())));
+            columns.push(("PORTS", |item| {
+                join(&item["ports"], |port| number(&port["port"]).to_string())
+            }));
             columns.push(("ENDPOINTS", endpoints));
         }
         "ConfigMap" | "Secret" => columns.push(("DATA", |item| {
-            item["data"].as_object().map_or(0, serde_json::Map::len).to_string()
+            item["data"]
+                .as_object()
+                .map_or(0, serde_json::Map::len)
+                .to_string()
         })),
         "VirtualService" => {
-            columns.push(("GATEWAYS", |item| join(&item["spec"]["gateways"], |name| text(name).to_owned())));
-            columns.push(("HOSTS", |item| join(&item["spec"]["hosts"], |name| text(name).to_owned())));
+            columns.push(("GATEWAYS", |item| {
+                join(&item["spec"]["gateways"], |name| text(name).to_owned())
+            }));
+            columns.push(("HOSTS", |item| {
+                join(&item["spec"]["hosts"], |name| text(name).to_owned())
+            }));
         }
         "DestinationRule" => columns.push(("HOST", |item| text(&item["spec"]["host"]).to_owned())),
         _ => {}
     }
-    columns.push(("CREATED", |item| text(&item["metadata"]["creationTimestamp"]).to_owned()));
+    columns.push(("CREATED", |item| {
+        text(&item["metadata"]["creationTimestamp"]).to_owned()
+    }));
     columns
 }
 
@@ -170,17 +197,25 @@ fn statuses(item: &Value) -> impl Iterator<Item = &Value> {
 
 /// Containers that stay: all but the init containers that end.
 fn lasting(item: &Value) -> Vec<&Value> {
-    let init = item["spec"]["initContainers"].as_array().into_iter().flatten();
+    let init = item["spec"]["initContainers"]
+        .as_array()
+        .into_iter()
+        .flatten();
     let passing: Vec<&str> = init
         .filter(|init| init["restartPolicy"] != "Always")
         .map(|init| text(&init["name"]))
         .collect();
-    statuses(item).filter(|status| !passing.contains(&text(&status["name"]))).collect()
+    statuses(item)
+        .filter(|status| !passing.contains(&text(&status["name"])))
+        .collect()
 }
 
 fn pod_ready(item: &Value) -> String {
     let lasting = lasting(item);
-    let ready = lasting.iter().filter(|status| status["ready"] == true).count();
+    let ready = lasting
+        .iter()
+        .filter(|status| status["ready"] == true)
+        .count();
     format!("{ready}/{}", lasting.len())
 }
 
@@ -191,16 +226,25 @@ fn pod_status(item: &Value) -> String {
     let reason = statuses(item)
         .filter_map(|status| status["state"]["waiting"]["reason"].as_str())
         .find(|reason| !matches!(*reason, "ContainerCreating" | "PodInitializing"));
-    reason.unwrap_or_else(|| text(&item["status"]["phase"])).to_owned()
+    reason
+        .unwrap_or_else(|| text(&item["status"]["phase"]))
+        .to_owned()
 }
 
 fn pod_restarts(item: &Value) -> String {
-    statuses(item).map(|status| number(&status["restartCount"])).sum::<u64>().to_string()
+    statuses(item)
+        .map(|status| number(&status["restartCount"]))
+        .sum::<u64>()
+        .to_string()
 }
 
 fn published(item: &Value) -> String {
     let note = text(&item["metadata"]["annotations"]["local.mesh/published"]);
-    if note.is_empty() { "-".to_owned() } else { note.to_owned() }
+    if note.is_empty() {
+        "-".to_owned()
+    } else {
+        note.to_owned()
+    }
 }
 
 fn ports(item: &Value) -> String {
@@ -209,7 +253,11 @@ fn ports(item: &Value) -> String {
             Some(node_port) => format!(":{node_port}"),
             None => String::new(),
         };
-        format!("{}{node_port}/{}", number(&port["port"]), text(&port["protocol"]))
+        format!(
+            "{}{node_port}/{}",
+            number(&port["port"]),
+            text(&port["protocol"])
+        )
     })
 }
 
@@ -219,7 +267,9 @@ fn endpoints(item: &Value) -> String {
         .into_iter()
         .flatten()
         .filter(|endpoint| endpoint["conditions"]["ready"] == true);
-    let addresses: Vec<&str> = ready.map(|endpoint| text(&endpoint["addresses"][0])).collect();
+    let addresses: Vec<&str> = ready
+        .map(|endpoint| text(&endpoint["addresses"][0]))
+        .collect();
     addresses.join(",")
 }
 

@@ -26,7 +26,11 @@ pub(super) async fn apply(files: &Files) -> anyhow::Result<ExitCode> {
     let client = files.scope.place.client()?;
     let mut outcomes = Vec::new();
     for (name, text) in texts(&files.filename)? {
-        outcomes.extend(client.apply(&name, &text, Some(&files.scope.namespace)).await?);
+        outcomes.extend(
+            client
+                .apply(&name, &text, Some(&files.scope.namespace))
+                .await?,
+        );
     }
     print(&outcomes)
 }
@@ -50,13 +54,19 @@ pub(crate) struct Delete {
 pub(super) async fn delete(files: &Delete) -> anyhow::Result<ExitCode> {
     let client = files.scope.place.client()?;
     if let Some(pod) = &files.pod {
-        let name = client.delete_pod(&files.scope.namespace, pod, files.grace_period).await?;
+        let name = client
+            .delete_pod(&files.scope.namespace, pod, files.grace_period)
+            .await?;
         output::line(&format!("pod/{name} is ending"))?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut outcomes = Vec::new();
     for (name, text) in texts(&files.filename)? {
-        outcomes.extend(client.delete(&name, &text, Some(&files.scope.namespace)).await?);
+        outcomes.extend(
+            client
+                .delete(&name, &text, Some(&files.scope.namespace))
+                .await?,
+        );
     }
     print(&outcomes)
 }
@@ -66,7 +76,9 @@ fn texts(paths: &[PathBuf]) -> anyhow::Result<Vec<(String, String)>> {
     for path in paths {
         if path == Path::new("-") {
             let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).context("read standard input")?;
+            std::io::stdin()
+                .read_to_string(&mut text)
+                .context("read standard input")?;
             texts.push(("-".to_owned(), text));
             continue;
         }
@@ -105,11 +117,18 @@ fn print(outcomes: &[Outcome]) -> anyhow::Result<ExitCode> {
         let message = outcome.message.as_deref().unwrap_or_default();
         if outcome.action == "refused" {
             code = ExitCode::FAILURE;
-            output::line(&format!("{} {}: {message}", "refused".red().bold(), outcome.object))?;
+            output::line(&format!(
+                "{} {}: {message}",
+                "refused".red().bold(),
+                outcome.object
+            ))?;
         } else if message.is_empty() {
             output::line(&format!("{} {}", outcome.object, outcome.action))?;
         } else {
-            output::line(&format!("{} {} ({message})", outcome.object, outcome.action))?;
+            output::line(&format!(
+                "{} {} ({message})",
+                outcome.object, outcome.action
+            ))?;
         }
     }
     Ok(code)

@@ -74,6 +74,8 @@ pub(super) async fn exec(exec: Exec) -> anyhow::Result<ExitCode> {
         command: exec.command,
     };
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-    let code = client.exec(request, [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]).await?;
+    let code = client
+        .exec(request, [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()])
+        .await?;
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
 }

@@ -58,7 +58,10 @@ fn show(
     if shown.get(&name) == Some(&state) {
         return Ok(());
     }
-    output::line(&format!("{:>6.1}s  {name:<40} {state}", begun.elapsed().as_secs_f32()))?;
+    output::line(&format!(
+        "{:>6.1}s  {name:<40} {state}",
+        begun.elapsed().as_secs_f32()
+    ))?;
     shown.insert(name, state);
     Ok(())
 }
@@ -84,7 +87,10 @@ pub(super) fn print_status(status: &Status) -> anyhow::Result<()> {
             workload.reason.clone().unwrap_or_default(),
         ]
     });
-    output::table(["NAMESPACE", "NAME", "READY", "PHASE", "REASON"], rows.collect())?;
+    output::table(
+        ["NAMESPACE", "NAME", "READY", "PHASE", "REASON"],
+        rows.collect(),
+    )?;
     for one in &status.published {
         let name = format!("{}.{}:{}", one.service, one.namespace, one.port);
         output::line(&format!("{name} is at http://{}", one.address))?;
@@ -96,14 +102,27 @@ pub(super) fn print_status(status: &Status) -> anyhow::Result<()> {
 }
 
 fn welcome(status: &Status, took: Duration) -> anyhow::Result<()> {
-    output::line(&format!("\n{} after {:.1} s.", "All ready".green().bold(), took.as_secs_f32()))?;
+    output::line(&format!(
+        "\n{} after {:.1} s.",
+        "All ready".green().bold(),
+        took.as_secs_f32()
+    ))?;
     let gateway = status
         .published
         .iter()
         .find(|one| one.service == "istio-ingressgateway" && one.port == 80);
-    let has = |name: &str| status.workloads.iter().any(|workload| workload.name.starts_with(name));
+    let has = |name: &str| {
+        status
+            .workloads
+            .iter()
+            .any(|workload| workload.name.starts_with(name))
+    };
     if let Some(gateway) = gateway {
-        let page = if has("productpage") { "/productpage" } else { "/" };
+        let page = if has("productpage") {
+            "/productpage"
+        } else {
+            "/"
+        };
         let url = format!("http://{}{page}", gateway.address);
         output::line(&format!("Open {}", url.cyan().underline()))?;
     }
@@ -115,7 +134,11 @@ fn welcome(status: &Status, took: Duration) -> anyhow::Result<()> {
     }
     output::line("\nTry, in another terminal:")?;
     for (command, what) in commands(has("reviews")) {
-        output::line(&format!("  {:<88} {}", command.bold(), format!("# {what}").dimmed()))?;
+        output::line(&format!(
+            "  {:<88} {}",
+            command.bold(),
+            format!("# {what}").dimmed()
+        ))?;
     }
     output::line("\nStop with Ctrl-C, or: meshctl local down")
 }

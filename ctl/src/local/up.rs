@@ -59,7 +59,7 @@ pub(super) async fn run(up: Up) -> anyhow::Result<ExitCode> {
     let mut ending = false;
     loop {
         tokio::select! {
-            exit = &mut ended => return Ok(code(exit?)),
+            exit = &mut ended => return code(exit?),
             result = &mut shown, if showing => {
                 result?;
                 showing = false;
@@ -91,9 +91,9 @@ async fn detach(state_dir: &Path) -> anyhow::Result<ExitCode> {
     let log_path = state_dir.join("up.log");
     let log = std::fs::File::create(&log_path)
         .with_context(|| format!("create {}", log_path.display()))?;
-    let arguments = std::env::args_os().skip(1).filter(|argument| {
-        !matches!(argument.to_str(), Some("-d" | "--detach"))
-    });
+    let arguments = std::env::args_os()
+        .skip(1)
+        .filter(|argument| !matches!(argument.to_str(), Some("-d" | "--detach")));
     let mut child = tokio::process::Command::new(std::env::current_exe()?)
         .args(arguments)
         .arg("--background")
@@ -111,30 +111,38 @@ async fn detach(state_dir: &Path) -> anyhow::Result<ExitCode> {
         }
         result = progress::follow(Client::new(state_dir), false) => result?,
     }
-    output::line(&format!("It runs in the background; end it with: meshctl local down {place}"))?;
+    output::line(&format!(
+        "It runs in the background; end it with: meshctl local down {place}"
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn code(exit: InnerExit) -> ExitCode {
+fn code(exit: InnerExit) -> anyhow::Result<ExitCode> {
     match exit {
-        InnerExit::Code(0) => ExitCode::SUCCESS,
-        InnerExit::Code(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
-        InnerExit::Signal(signal) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(1)),
+        InnerExit::Code(0) => Ok(ExitCode::SUCCESS),
+        // It has said why.
+        InnerExit::Code(code) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(1))),
+        InnerExit::Signal(signal) => {
+            bail!("the platform was killed by signal {signal}; everything in it is gone")
+        }
     }
 }
 
 fn options(up: &Up, state_dir: &Path) -> anyhow::Result<Options> {
     let program = std::env::current_exe().context("find this program's directory")?;
-    let paths = up.paths.iter().map(|path| {
-        std::path::absolute(path).with_context(|| format!("find {}", path.display()))
-    });
+    let paths = up
+        .paths
+        .iter()
+        .map(|path| std::path::absolute(path).with_context(|| format!("find {}", path.display())));
     let search = std::env::var_os("PATH").unwrap_or_default();
     Ok(Options {
         state_dir: state_dir.to_owned(),
         paths: paths.collect::<anyhow::Result<_>>()?,
         publish: up.publish.clone(),
         bin_dir: program.parent().unwrap_or(Path::new("/")).to_owned(),
-        search_path: std::env::split_paths(&search).filter(|dir| dir.is_absolute()).collect(),
+        search_path: std::env::split_paths(&search)
+            .filter(|dir| dir.is_absolute())
+            .collect(),
         mesh: !up.no_mesh,
         grace: GRACE,
         log: up.log.clone(),

@@ -84,3 +84,41 @@ fn health_requests_are_framed() {
         [0, 0, 0, 0, 4, 0x0a, 2, b'a', b'b']
     );
 }
+
+/// A health server that answers one call with this message and gRPC status.
+async fn health_server(message: &'static [u8], status: &'static str) -> u16 {
+    let listener = TcpListener::bind((POD, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        while let Some(Ok((request, mut respond))) = connection.accept().await {
+            assert_eq!(request.uri().path(), "/grpc.health.v1.Health/Check");
+            let response = http::Response::builder()
+                .header("content-type", "application/grpc")
+                .body(())
+                .unwrap();
+            let mut body = respond.send_response(response, false).unwrap();
+            body.send_data(Bytes::from_static(message), false).unwrap();
+            let mut trailers = http::HeaderMap::new();
+            trailers.insert("grpc-status", http::HeaderValue::from_static(status));
+            body.send_trailers(trailers).unwrap();
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn grpc_health_must_be_serving() {
+    for (message, status, good) in [
+        (&b"\0\0\0\0\x02\x08\x01"[..], "0", true),
+        (&b"\0\0\0\0\x02\x08\x02"[..], "0", false),
+        (&b""[..], "12", false),
+        (&b"garbage that is no gRPC frame at all"[..], "0", false),
+    ] {
+        let port = health_server(message, status).await;
+        let target = target(json!({"grpc": {"port": port, "service": "shop"}})).unwrap();
+        let result = target.check(Duration::from_secs(5), &never).await;
+        assert_eq!(result.is_ok(), good, "{message:?} {status} {result:?}");
+    }
+}
