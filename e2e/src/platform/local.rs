@@ -86,7 +86,7 @@ impl Local {
     pub fn start(owner: Owner) -> anyhow::Result<Self> {
         let before = Residue::now()?;
         let directory = tempfile::Builder::new().prefix("mesh-e2e-").tempdir()?;
-        let binaries = binaries::prepare(owner == Owner::Nobody, directory.path())?;
+        let binaries = binaries::prepare(directory.path())?;
         let workspace = binaries::workspace();
         let log = std::fs::File::create(directory.path().join("up.log"))?;
         let state = directory.path().join("state");

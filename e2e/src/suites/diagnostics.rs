@@ -19,12 +19,16 @@ fn every_proxy_is_synced(mesh: &Mesh) -> anyhow::Result<()> {
         let status = mesh.platform.proxy_status()?;
         let proxies = status.as_array().context("no list")?;
         let synced = |proxy: &serde_json::Value| {
-            ["cds", "lds", "rds"]
+            ["clusters", "listeners", "endpoints"]
                 .iter()
-                .all(|kind| proxy[kind] == "SYNCED")
+                .all(|kind| proxy[kind]["status"] == "SYNCED")
         };
         ensure!(proxies.len() >= 7, "{} proxies are known", proxies.len());
         ensure!(proxies.iter().all(synced), "not all are synced: {status}");
+        let versions = proxies
+            .iter()
+            .all(|proxy| proxy["proxy_version"] == env!("CARGO_PKG_VERSION"));
+        ensure!(versions, "not every proxy tells its version: {status}");
         Ok(true)
     })
 }

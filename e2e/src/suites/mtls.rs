@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 
 use super::{LIVE_WITHIN, Mesh, Test, echo};
-use crate::deadline::eventually_true;
+use crate::deadline::{eventually, eventually_true};
 
 /// The tests of this suite.
 pub const TESTS: &[Test] = &[
@@ -37,6 +37,9 @@ fn strict_encrypts_and_refuses_plaintext(mesh: &Mesh) -> anyhow::Result<()> {
         eventually_true("a client outside the mesh is refused", LIVE_WITHIN, || {
             Ok(echo.status(&echo.outside_client, &[&direct])?.0 == 0)
         })?;
+        // A new client has no connection yet: its TLS handshake is in the recording.
+        mesh.platform.rollout_restart("echo", "client")?;
+        let echo = echo::start(mesh)?;
         let recording = std::thread::scope(|scope| {
             let capture = scope.spawn(|| echo.run(&echo.server, &["capture", "--seconds", "3"]));
             std::thread::sleep(Duration::from_secs(1));

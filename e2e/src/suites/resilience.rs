@@ -33,9 +33,14 @@ const SYSTEM: &str = "istio-system";
 fn rollouts_and_a_killed_pod_lose_no_request(mesh: &Mesh) -> anyhow::Result<()> {
     let platform = &mesh.platform;
     platform.scale("default", "ratings-v1", 2)?;
-    let load = Load::start(platform.ingress(), page(), 200, whole_page);
+    let load = Load::start(
+        platform.ingress(),
+        page(),
+        mesh.pace.requests_per_second,
+        whole_page,
+    );
     let disturbed = || -> anyhow::Result<()> {
-        load.wait_for(200)?;
+        load.wait_for(100)?;
         for _ in 0..2 {
             for deployment in REVIEWS {
                 platform.rollout_restart("default", deployment)?;
@@ -63,7 +68,12 @@ fn rollouts_and_a_killed_pod_lose_no_request(mesh: &Mesh) -> anyhow::Result<()> 
 
 fn a_killed_control_plane_loses_no_request(mesh: &Mesh) -> anyhow::Result<()> {
     let platform = &mesh.platform;
-    let load = Load::start(platform.ingress(), page(), 100, whole_page);
+    let load = Load::start(
+        platform.ingress(),
+        page(),
+        mesh.pace.requests_per_second / 2,
+        whole_page,
+    );
     let disturbed = || -> anyhow::Result<()> {
         load.wait_for(100)?;
         let istiod = platform.pods(SYSTEM, "istiod")?;
@@ -115,7 +125,12 @@ fn rotating_certificates_lose_no_request(mesh: &Mesh) -> anyhow::Result<()> {
         {
             platform.rollout_restart("default", deployment)?;
         }
-        let load = Load::start(platform.ingress(), page(), 50, whole_page);
+        let load = Load::start(
+            platform.ingress(),
+            page(),
+            mesh.pace.requests_per_second / 4,
+            whole_page,
+        );
         let mut serials = BTreeSet::new();
         let watched = || -> anyhow::Result<()> {
             let end = Instant::now() + mesh.pace.rotation;

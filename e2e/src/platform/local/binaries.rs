@@ -1,4 +1,4 @@
-//! The programs under test: built once, and copied to where an ordinary user may read them.
+//! The programs under test: built once, and copied to where every user may read them.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -10,21 +10,18 @@ use anyhow::{Context, ensure};
 const PACKAGES: [&str; 5] = ["mesh-ctl", "meshd", "mesh-proxy", "bookinfo", "mesh-e2e"];
 const PROGRAMS: [&str; 5] = ["meshctl", "meshd", "meshproxy", "bookinfo", "meshecho"];
 
-/// The workspace's root.
+/// The workspace's root: where cargo runs the test from, else where it was built.
 pub(super) fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .map(Path::to_owned)
-        .unwrap_or_default()
+    let package = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    package.parent().map(Path::to_owned).unwrap_or_default()
 }
 
-/// Builds the programs, in the profile that this test was built in; copies them into
-/// `directory/bin` if they must be readable by everybody. Returns the directory they are in.
-pub(super) fn prepare(for_everybody: bool, directory: &Path) -> anyhow::Result<PathBuf> {
+/// Builds the programs, in the profile that this test was built in, and copies them into
+/// `directory/bin`, where every user may read them and no later build replaces them. Returns
+/// that directory.
+pub(super) fn prepare(directory: &Path) -> anyhow::Result<PathBuf> {
     let built = build()?;
-    if !for_everybody {
-        return Ok(built.to_owned());
-    }
     let bin = directory.join("bin");
     std::fs::create_dir(&bin)?;
     for program in PROGRAMS {
