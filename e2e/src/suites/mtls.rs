@@ -85,12 +85,15 @@ fn permissive_serves_both(mesh: &Mesh) -> anyhow::Result<()> {
         (&echo.outside_client, "http://server.echo/"),
         (&echo.client, "http://server.echo/"),
     ] {
-        let (status, body) = echo.status(client, &[url])?;
-        ensure!(
-            status == 200,
-            "{} got {status} from {url}: {body}",
-            client.namespace
-        );
+        eventually(
+            &format!("{url} answers {}", client.namespace),
+            LIVE_WITHIN,
+            || {
+                let (status, body) = echo.status(client, &[url])?;
+                ensure!(status == 200, "status {status}: {body}");
+                Ok(())
+            },
+        )?;
     }
     Ok(())
 }
