@@ -8,7 +8,11 @@ use serde_json::Value;
 pub(crate) fn dumped<'a>(dump: &'a Value, section: &str, list: &str) -> &'a [Value] {
     items(&dump["configs"])
         .iter()
-        .find(|config| config["@type"].as_str().is_some_and(|name| name.ends_with(section)))
+        .find(|config| {
+            config["@type"]
+                .as_str()
+                .is_some_and(|name| name.ends_with(section))
+        })
         .map_or(&[], |config| items(&config[list]))
 }
 
@@ -74,7 +78,8 @@ mod tests {
 
     #[test]
     fn cluster_names_have_four_parts() {
-        let name = ClusterName::parse("outbound|9080|v1|reviews.default.svc.cluster.local").unwrap();
+        let name =
+            ClusterName::parse("outbound|9080|v1|reviews.default.svc.cluster.local").unwrap();
         assert_eq!((name.port, name.subset), ("9080", "v1"));
         assert_eq!(ClusterName::parse("PassthroughCluster"), None);
     }

@@ -113,7 +113,9 @@ impl Place {
 /// What the user has to know, with its causes.
 pub(crate) fn run(command: Local) -> anyhow::Result<ExitCode> {
     // On the main thread: the inner process lives as long as the thread that started it.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         match command {
             Local::Up(up) => return Box::pin(up::run(up)).await,
@@ -125,13 +127,19 @@ pub(crate) fn run(command: Local) -> anyhow::Result<ExitCode> {
             Local::Exec(exec) => return pod::exec(exec).await,
             Local::Rollout(Rollout::Restart { workload, scope }) => {
                 let name = deployment(&workload)?;
-                scope.place.client()?.rollout_restart(&scope.namespace, name).await?;
+                scope
+                    .place
+                    .client()?
+                    .rollout_restart(&scope.namespace, name)
+                    .await?;
                 output::line(&format!("deployment/{name} restarted"))?;
             }
             Local::Scale(scale) => {
                 let name = deployment(&scale.workload)?;
                 let client = scale.scope.place.client()?;
-                client.scale(&scale.scope.namespace, name, scale.replicas).await?;
+                client
+                    .scale(&scale.scope.namespace, name, scale.replicas)
+                    .await?;
                 output::line(&format!("deployment/{name} scaled to {}", scale.replicas))?;
             }
             Local::Status(place) => progress::print_status(&place.client()?.status().await?)?,
@@ -152,6 +160,8 @@ fn deployment(workload: &str) -> anyhow::Result<&str> {
     match workload.split_once('/') {
         None => Ok(workload),
         Some(("deployment" | "deployments" | "deploy", name)) => Ok(name),
-        Some((kind, _)) => anyhow::bail!("{kind} cannot be rolled out or scaled: give deployment/NAME"),
+        Some((kind, _)) => {
+            anyhow::bail!("{kind} cannot be rolled out or scaled: give deployment/NAME")
+        }
     }
 }

@@ -67,6 +67,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
 
 /// Runs one question to a mesh on a small runtime of its own.
 fn block_on(question: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(question)?;
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(question)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -17,9 +17,15 @@ pub(crate) enum Format {
 }
 
 /// Prints `rows` under `header`, columns aligned, without frames.
-pub(crate) fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -> anyhow::Result<()> {
+pub(crate) fn table<const N: usize>(
+    header: [&str; N],
+    rows: Vec<[String; N]>,
+) -> anyhow::Result<()> {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(header).add_rows(rows);
+    table
+        .load_style(presets::NOTHING)
+        .set_header(header)
+        .add_rows(rows);
     for column in table.column_iter_mut() {
         column.set_padding((0, 3));
     }

@@ -19,8 +19,13 @@ pub(crate) struct ProxyStatus {
 }
 
 /// The types of configuration, by their xDS names and the status page's.
-const TYPES: [(&str, &str); 5] =
-    [("CDS", "clusters"), ("LDS", "listeners"), ("EDS", "endpoints"), ("RDS", "routes"), ("SDS", "secrets")];
+const TYPES: [(&str, &str); 5] = [
+    ("CDS", "clusters"),
+    ("LDS", "listeners"),
+    ("EDS", "endpoints"),
+    ("RDS", "routes"),
+    ("SDS", "secrets"),
+];
 
 /// Prints a line per proxy: SYNCED (applied), STALE (sent, but unanswered or refused) or NOT SENT,
 /// and under the table why proxies refused what they refused.
@@ -35,7 +40,12 @@ pub(crate) async fn run(options: &ProxyStatus) -> anyhow::Result<()> {
         return output::json(&proxies.into());
     }
     let rows = proxies.iter().map(row).collect();
-    output::table(["NAME", "CLUSTER", "CDS", "LDS", "EDS", "RDS", "SDS", "VERSION"], rows)?;
+    output::table(
+        [
+            "NAME", "CLUSTER", "CDS", "LDS", "EDS", "RDS", "SDS", "VERSION",
+        ],
+        rows,
+    )?;
     let refused: Vec<String> = proxies.iter().flat_map(refusals).collect();
     if !refused.is_empty() {
         output::line("\nRefused by proxies, which keep the last good configuration:")?;
@@ -53,13 +63,30 @@ fn row(proxy: &Value) -> [String; 8] {
     let state = |field: &str| text(&proxy[field], "status").to_owned();
     let [cds, lds, eds, rds, sds] = TYPES.map(|(_, field)| state(field));
     let version = text(proxy, "proxy_version").to_owned();
-    [name(proxy), text(proxy, "cluster_id").to_owned(), cds, lds, eds, rds, sds, version]
+    [
+        name(proxy),
+        text(proxy, "cluster_id").to_owned(),
+        cds,
+        lds,
+        eds,
+        rds,
+        sds,
+        version,
+    ]
 }
 
 fn refusals(proxy: &Value) -> Vec<String> {
-    let refused = TYPES.iter().filter(|(_, field)| proxy[field]["nack"].is_object());
+    let refused = TYPES
+        .iter()
+        .filter(|(_, field)| proxy[field]["nack"].is_object());
     refused
-        .map(|(kind, field)| format!("{} {kind}: {}", name(proxy), text(&proxy[field]["nack"], "message")))
+        .map(|(kind, field)| {
+            format!(
+                "{} {kind}: {}",
+                name(proxy),
+                text(&proxy[field]["nack"], "message")
+            )
+        })
         .collect()
 }
 

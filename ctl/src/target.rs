@@ -38,9 +38,13 @@ impl MeshArgs {
     pub(crate) fn mesh(&self) -> anyhow::Result<Mesh> {
         let dir = match &self.state_dir {
             Some(dir) => dir.clone(),
-            None => mesh_local::default_state_dir().context("no home directory: give --state-dir")?,
+            None => {
+                mesh_local::default_state_dir().context("no home directory: give --state-dir")?
+            }
         };
-        Ok(Mesh { client: Client::new(&dir) })
+        Ok(Mesh {
+            client: Client::new(&dir),
+        })
     }
 }
 
@@ -51,9 +55,13 @@ impl Mesh {
     /// When there is none.
     pub(crate) async fn pod(&self, target: &str, namespace: Option<&str>) -> anyhow::Result<Pod> {
         let (name, deployment) = match target.split_once('/') {
-            Some(("deployment" | "deploy" | "deployments" | "deployments.apps", name)) => (name, true),
+            Some(("deployment" | "deploy" | "deployments" | "deployments.apps", name)) => {
+                (name, true)
+            }
             Some(("pod" | "pods", name)) => (name, false),
-            Some((kind, _)) => bail!("{kind} is not understood here: give a pod, or deployment/NAME"),
+            Some((kind, _)) => {
+                bail!("{kind} is not understood here: give a pod, or deployment/NAME")
+            }
             None => (target, false),
         };
         let (name, namespace) = match (name.split_once('.'), namespace) {
@@ -61,7 +69,9 @@ impl Mesh {
             (None, namespace) => (name, namespace.unwrap_or("default")),
         };
         let pods = self.client.get("pods", Some(namespace), None).await?;
-        let names = pods.iter().filter_map(|pod| pod["metadata"]["name"].as_str());
+        let names = pods
+            .iter()
+            .filter_map(|pod| pod["metadata"]["name"].as_str());
         let found = if deployment {
             names.filter(|pod| deployment_of(pod) == Some(name)).min()
         } else {
@@ -70,7 +80,10 @@ impl Mesh {
         let found = found.ok_or_else(|| {
             anyhow!("no pod {name} in namespace {namespace} (see `meshctl local get pods -A`)")
         })?;
-        Ok(Pod { namespace: namespace.to_owned(), name: found.to_owned() })
+        Ok(Pod {
+            namespace: namespace.to_owned(),
+            name: found.to_owned(),
+        })
     }
 
     /// GETs a page of a proxy's admin port as JSON.
@@ -79,7 +92,10 @@ impl Mesh {
     /// When the pod has no proxy, or the proxy doesn't answer.
     pub(crate) async fn admin(&self, pod: &Pod, path: &str) -> anyhow::Result<Value> {
         self.get_json(pod, ADMIN_PORT, path).await.with_context(|| {
-            format!("ask the proxy of {}.{} (has the pod a sidecar, and does it run?)", pod.name, pod.namespace)
+            format!(
+                "ask the proxy of {}.{} (has the pod a sidecar, and does it run?)",
+                pod.name, pod.namespace
+            )
         })
     }
 
@@ -88,23 +104,39 @@ impl Mesh {
     /// # Errors
     /// When no control plane runs.
     pub(crate) async fn control_plane(&self, path: &str) -> anyhow::Result<Value> {
-        let pods = self.client.get("pods", Some(SYSTEM_NAMESPACE), None).await?;
+        let pods = self
+            .client
+            .get("pods", Some(SYSTEM_NAMESPACE), None)
+            .await?;
         let running = pods.iter().find(|pod| {
             pod["metadata"]["labels"]["app"] == "istiod" && pod["status"]["phase"] == "Running"
         });
         let name = running
             .and_then(|pod| pod["metadata"]["name"].as_str())
             .context("no istiod pod runs in istio-system (see `meshctl local get pods -A`)")?;
-        let pod = Pod { namespace: SYSTEM_NAMESPACE.to_owned(), name: name.to_owned() };
-        self.get_json(&pod, MONITORING_PORT, path).await.context("ask the control plane")
+        let pod = Pod {
+            namespace: SYSTEM_NAMESPACE.to_owned(),
+            name: name.to_owned(),
+        };
+        self.get_json(&pod, MONITORING_PORT, path)
+            .await
+            .context("ask the control plane")
     }
 
     async fn get_json(&self, pod: &Pod, port: u16, path: &str) -> anyhow::Result<Value> {
-        let response = self.client.pod_http(&pod.namespace, &pod.name, port, "GET", path).await?;
+        let response = self
+            .client
+            .pod_http(&pod.namespace, &pod.name, port, "GET", path)
+            .await?;
         if response.status != 200 {
-            bail!("GET {path} on port {port}: status {}: {}", response.status, response.body.trim());
+            bail!(
+                "GET {path} on port {port}: status {}: {}",
+                response.status,
+                response.body.trim()
+            );
         }
-        serde_json::from_str(&response.body).with_context(|| format!("GET {path} on port {port}: not JSON"))
+        serde_json::from_str(&response.body)
+            .with_context(|| format!("GET {path} on port {port}: not JSON"))
     }
 }
 

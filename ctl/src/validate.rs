@@ -29,7 +29,11 @@ pub(crate) fn run(options: &Validate) -> anyhow::Result<ExitCode> {
             match document {
                 Ok(Decoded::Mesh(resource)) => {
                     let (Ok(found) | Err(found)) = mesh_config::validate::validate(&resource);
-                    problems.extend(found.into_iter().map(|problem| format!("{source}: {problem}")));
+                    problems.extend(
+                        found
+                            .into_iter()
+                            .map(|problem| format!("{source}: {problem}")),
+                    );
                 }
                 Ok(Decoded::Other(_)) => {}
                 Err(error) => problems.push(error.to_string()),
@@ -48,7 +52,9 @@ pub(crate) fn run(options: &Validate) -> anyhow::Result<ExitCode> {
 fn read(path: &Path) -> anyhow::Result<String> {
     if path == Path::new("-") {
         let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).context("read standard input")?;
+        std::io::stdin()
+            .read_to_string(&mut text)
+            .context("read standard input")?;
         return Ok(text);
     }
     std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))
@@ -62,12 +68,22 @@ fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
             files.push(path.clone());
             continue;
         }
-        let entries = std::fs::read_dir(path).with_context(|| format!("read {}", path.display()))?;
-        let mut inside: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        let entries =
+            std::fs::read_dir(path).with_context(|| format!("read {}", path.display()))?;
+        let mut inside: Vec<PathBuf> = entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .collect();
         inside.retain(|file| {
-            file.is_file() && file.extension().is_some_and(|ext| ["yaml", "yml", "json"].iter().any(|e| ext == *e))
+            file.is_file()
+                && file
+                    .extension()
+                    .is_some_and(|ext| ["yaml", "yml", "json"].iter().any(|e| ext == *e))
         });
-        ensure!(!inside.is_empty(), "no .yaml, .yml or .json file in {}", path.display());
+        ensure!(
+            !inside.is_empty(),
+            "no .yaml, .yml or .json file in {}",
+            path.display()
+        );
         inside.sort();
         files.extend(inside);
     }

@@ -25,13 +25,18 @@ pub(crate) struct Version {
 
 /// Prints the versions. Without a running mesh: the client's own, and that there is none.
 pub(crate) async fn run(options: &Version) -> anyhow::Result<()> {
-    let mesh = if options.client { None } else { Some(mesh_versions(options).await) };
+    let mesh = if options.client {
+        None
+    } else {
+        Some(mesh_versions(options).await)
+    };
     if options.output == Format::Json {
         let (control_plane, proxies) = match &mesh {
             Some(Ok((control_plane, proxies))) => (Some(control_plane), Some(proxies)),
             _ => (None, None),
         };
-        let versions = json!({"client": CLIENT, "controlPlane": control_plane, "dataPlane": proxies});
+        let versions =
+            json!({"client": CLIENT, "controlPlane": control_plane, "dataPlane": proxies});
         return output::json(&versions);
     }
     output::line(&format!("client version: {CLIENT}"))?;
@@ -40,8 +45,10 @@ pub(crate) async fn run(options: &Version) -> anyhow::Result<()> {
         Some(Err(error)) => output::line(&format!("control plane: none found ({error:#})")),
         Some(Ok((control_plane, proxies))) => {
             output::line(&format!("control plane version: {control_plane}"))?;
-            let counted: Vec<String> =
-                proxies.iter().map(|(version, count)| format!("{version} ({count} proxies)")).collect();
+            let counted: Vec<String> = proxies
+                .iter()
+                .map(|(version, count)| format!("{version} ({count} proxies)"))
+                .collect();
             output::line(&format!("data plane version: {}", counted.join(", ")))
         }
     }
@@ -52,7 +59,9 @@ async fn mesh_versions(options: &Version) -> anyhow::Result<(String, BTreeMap<St
     let version = mesh.control_plane("/version").await?;
     let mut proxies = BTreeMap::new();
     for proxy in items(&mesh.control_plane("/debug/syncz").await?) {
-        *proxies.entry(text(proxy, "proxy_version").to_owned()).or_default() += 1;
+        *proxies
+            .entry(text(proxy, "proxy_version").to_owned())
+            .or_default() += 1;
     }
     Ok((text(&version, "version").to_owned(), proxies))
 }

@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+/// The images known without any file.
+const BUILT_IN: &str = include_str!("../../manifests/local/images.yaml");
+
 /// One entry of an `images.yaml`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -68,28 +71,16 @@ pub struct Images {
 }
 
 impl Images {
-    /// The built-in entries (`meshproxy`, `meshd`, under their image names of old and new) and
-    /// nothing else. `bin_dir`: directory of the running meshctl. `search_path`: of `PATH`.
+    /// The built-in entries (the mesh's own programs and Istio's Bookinfo) and nothing else.
+    /// `bin_dir`: directory of the running meshctl. `search_path`: of `PATH`.
     #[must_use]
     pub fn built_in(bin_dir: &Path, search_path: Vec<PathBuf>) -> Self {
-        let built_in = |image: &str, program: &str| {
-            let command = vec![program.to_owned()];
-            (
-                Entry {
-                    image: image.to_owned(),
-                    command,
-                    env: BTreeMap::new(),
-                },
-                PathBuf::new(),
-            )
-        };
+        let entries = entries_of(BUILT_IN).expect("the built-in list is right: a test reads it");
         Self {
-            entries: vec![
-                built_in("meshproxy", "meshproxy"),
-                built_in("meshd", "meshd"),
-                built_in("docker.io/istio/proxyv2", "meshproxy"),
-                built_in("docker.io/istio/pilot", "meshd"),
-            ],
+            entries: entries
+                .into_iter()
+                .map(|entry| (entry, PathBuf::new()))
+                .collect(),
             bin_dir: bin_dir.to_owned(),
             search_path,
             default_file: PathBuf::from("images.yaml"),

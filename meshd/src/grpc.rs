@@ -68,10 +68,10 @@ async fn connection(
 ) {
     let _ = stream.set_nodelay(true);
     let Some(acceptor) = tls else {
-        return serve_http2(stream, routes, graceful).await;
+        return Box::pin(serve_http2(stream, routes, graceful)).await;
     };
     match tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => serve_http2(stream, routes, graceful).await,
+        Ok(Ok(stream)) => Box::pin(serve_http2(stream, routes, graceful)).await,
         Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
         Err(_) => tracing::debug!("TLS handshake timed out"),
     }

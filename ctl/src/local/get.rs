@@ -136,14 +136,7 @@ fn columns(kind: &str, wide: bool) -> Vec<(&'static str, Cell)> {
             }
         }
         "Deployment" | "ReplicaSet" => {
-            columns.push(("READY", |item| {
-                let status = &item["status"];
-                format!(
-                    "{}/{}",
-                    number(&status["readyReplicas"]),
-                    number(&item["spec"]["replicas"])
-                )
-            }));
+            columns.push(("READY", replicas_ready));
             if kind == "Deployment" {
                 columns.push(("UP-TO-DATE", |item| {
                     number(&item["status"]["updatedReplicas"]).to_string()
@@ -188,6 +181,11 @@ fn columns(kind: &str, wide: bool) -> Vec<(&'static str, Cell)> {
         text(&item["metadata"]["creationTimestamp"]).to_owned()
     }));
     columns
+}
+
+fn replicas_ready(item: &Value) -> String {
+    let ready = number(&item["status"]["readyReplicas"]);
+    format!("{ready}/{}", number(&item["spec"]["replicas"]))
 }
 
 fn statuses(item: &Value) -> impl Iterator<Item = &Value> {

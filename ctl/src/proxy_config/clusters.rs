@@ -30,11 +30,22 @@ impl Options {
     fn wants(&self, cluster: &Value) -> bool {
         let name = text(cluster, "name");
         let parts = ClusterName::parse(name);
-        let part = |get: fn(&ClusterName<'_>) -> String| parts.as_ref().map(get).unwrap_or_default();
-        self.fqdn.as_ref().is_none_or(|fqdn| name.contains(fqdn.as_str()))
-            && self.port.is_none_or(|port| part(|n| n.port.to_owned()) == port.to_string())
-            && self.subset.as_ref().is_none_or(|subset| part(|n| n.subset.to_owned()) == *subset)
-            && self.direction.as_ref().is_none_or(|direction| part(|n| n.direction.to_owned()) == *direction)
+        let part =
+            |get: fn(&ClusterName<'_>) -> String| parts.as_ref().map(get).unwrap_or_default();
+        self.fqdn
+            .as_ref()
+            .is_none_or(|fqdn| name.contains(fqdn.as_str()))
+            && self
+                .port
+                .is_none_or(|port| part(|n| n.port.to_owned()) == port.to_string())
+            && self
+                .subset
+                .as_ref()
+                .is_none_or(|subset| part(|n| n.subset.to_owned()) == *subset)
+            && self
+                .direction
+                .as_ref()
+                .is_none_or(|direction| part(|n| n.direction.to_owned()) == *direction)
     }
 }
 
@@ -50,20 +61,40 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
         return output::json(&clusters.into_iter().cloned().collect());
     }
     let rows = clusters.iter().map(|cluster| row(cluster)).collect();
-    output::table(["SERVICE FQDN", "PORT", "SUBSET", "DIRECTION", "TYPE", "DESTINATION RULE"], rows)
+    output::table(
+        [
+            "SERVICE FQDN",
+            "PORT",
+            "SUBSET",
+            "DIRECTION",
+            "TYPE",
+            "DESTINATION RULE",
+        ],
+        rows,
+    )
 }
 
 /// By host, then port, then subset.
 fn sort_key(name: &str) -> (String, u16, String) {
     match ClusterName::parse(name) {
-        Some(parts) => (parts.host.to_owned(), parts.port.parse().unwrap_or(0), parts.subset.to_owned()),
+        Some(parts) => (
+            parts.host.to_owned(),
+            parts.port.parse().unwrap_or(0),
+            parts.subset.to_owned(),
+        ),
         None => (name.to_owned(), 0, String::new()),
     }
 }
 
 fn row(cluster: &Value) -> [String; 6] {
     let name = text(cluster, "name");
-    let or_dash = |value: &str| if value.is_empty() { "-".to_owned() } else { value.to_owned() };
+    let or_dash = |value: &str| {
+        if value.is_empty() {
+            "-".to_owned()
+        } else {
+            value.to_owned()
+        }
+    };
     let kind = cluster["type"].as_str().unwrap_or("STATIC").to_owned();
     let rule = configured_by(&cluster["metadata"]);
     match ClusterName::parse(name) {
@@ -75,6 +106,13 @@ fn row(cluster: &Value) -> [String; 6] {
             kind,
             rule,
         ],
-        None => [name.to_owned(), "-".into(), "-".into(), "-".into(), kind, rule],
+        None => [
+            name.to_owned(),
+            "-".into(),
+            "-".into(),
+            "-".into(),
+            kind,
+            rule,
+        ],
     }
 }

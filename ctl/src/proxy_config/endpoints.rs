@@ -27,7 +27,12 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
     let clusters = options.common.admin("/clusters?format=json").await?;
     let chosen: Vec<&Value> = items(&clusters["cluster_statuses"])
         .iter()
-        .filter(|cluster| options.cluster.as_ref().is_none_or(|name| text(cluster, "name") == name))
+        .filter(|cluster| {
+            options
+                .cluster
+                .as_ref()
+                .is_none_or(|name| text(cluster, "name") == name)
+        })
         .collect();
     if options.common.output == Format::Json {
         return output::json(&chosen.into_iter().cloned().collect());
@@ -36,7 +41,9 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
         .iter()
         .flat_map(|cluster| {
             let name = text(cluster, "name");
-            items(&cluster["host_statuses"]).iter().map(move |host| row(name, host))
+            items(&cluster["host_statuses"])
+                .iter()
+                .map(move |host| row(name, host))
         })
         .filter(|[endpoint, ..]| {
             let (ip, port) = endpoint.rsplit_once(':').unwrap_or((endpoint, ""));
@@ -51,6 +58,15 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
 fn row(cluster: &str, host: &Value) -> [String; 4] {
     let health = &host["health_status"];
     let status = health["eds_health_status"].as_str().unwrap_or("HEALTHY");
-    let outlier = if health["failed_outlier_check"] == true { "FAILED" } else { "OK" };
-    [address(&host["address"]), status.to_owned(), outlier.to_owned(), cluster.to_owned()]
+    let outlier = if health["failed_outlier_check"] == true {
+        "FAILED"
+    } else {
+        "OK"
+    };
+    [
+        address(&host["address"]),
+        status.to_owned(),
+        outlier.to_owned(),
+        cluster.to_owned(),
+    ]
 }

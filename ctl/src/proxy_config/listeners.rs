@@ -35,13 +35,19 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
     if options.common.output == Format::Json {
         return output::json(&listeners.into_iter().cloned().collect());
     }
-    let rows = listeners.iter().flat_map(|listener| rows(listener)).collect();
+    let rows = listeners
+        .iter()
+        .flat_map(|listener| rows(listener))
+        .collect();
     output::table(["ADDRESS", "PORT", "MATCH", "DESTINATION"], rows)
 }
 
 fn bind_address(listener: &Value) -> (&str, u64) {
     let socket = &listener["address"]["socket_address"];
-    (text(socket, "address"), socket["port_value"].as_u64().unwrap_or_default())
+    (
+        text(socket, "address"),
+        socket["port_value"].as_u64().unwrap_or_default(),
+    )
 }
 
 fn rows(listener: &Value) -> Vec<[String; 4]> {
@@ -49,7 +55,14 @@ fn rows(listener: &Value) -> Vec<[String; 4]> {
     items(&listener["filter_chains"])
         .iter()
         .chain(std::iter::once(&listener["default_filter_chain"]).filter(|chain| chain.is_object()))
-        .map(|chain| [ip.to_owned(), port.to_string(), matched(chain), destination(chain)])
+        .map(|chain| {
+            [
+                ip.to_owned(),
+                port.to_string(),
+                matched(chain),
+                destination(chain),
+            ]
+        })
         .collect()
 }
 
@@ -60,7 +73,8 @@ fn matched(chain: &Value) -> String {
     if let Some(port) = on["destination_port"].as_u64() {
         words.push(format!("port {port}"));
     }
-    let list = |field: &str| -> Vec<&str> { items(&on[field]).iter().filter_map(Value::as_str).collect() };
+    let list =
+        |field: &str| -> Vec<&str> { items(&on[field]).iter().filter_map(Value::as_str).collect() };
     match text(on, "transport_protocol") {
         "" => {}
         "tls" => words.push("TLS".to_owned()),
@@ -71,17 +85,31 @@ fn matched(chain: &Value) -> String {
         words.push(format!("SNI {}", list("server_names").join(",")));
     }
     if !list("application_protocols").is_empty() {
-        words.push(format!("protocol {}", list("application_protocols").join(",")));
+        words.push(format!(
+            "protocol {}",
+            list("application_protocols").join(",")
+        ));
     }
     for range in items(&on["prefix_ranges"]) {
-        words.push(format!("to {}/{}", text(range, "address_prefix"), range["prefix_len"].as_u64().unwrap_or(32)));
+        words.push(format!(
+            "to {}/{}",
+            text(range, "address_prefix"),
+            range["prefix_len"].as_u64().unwrap_or(32)
+        ));
     }
-    if words.is_empty() { "ALL".to_owned() } else { words.join("; ") }
+    if words.is_empty() {
+        "ALL".to_owned()
+    } else {
+        words.join("; ")
+    }
 }
 
 /// Where the chain's last filter sends: a route table or a cluster.
 fn destination(chain: &Value) -> String {
-    let Some(filter) = items(&chain["filters"]).last().map(|filter| &filter["typed_config"]) else {
+    let Some(filter) = items(&chain["filters"])
+        .last()
+        .map(|filter| &filter["typed_config"])
+    else {
         return "nowhere".to_owned();
     };
     if let Some(route) = filter["rds"]["route_config_name"].as_str() {
@@ -95,7 +123,13 @@ fn destination(chain: &Value) -> String {
     }
     let weighted = items(&filter["weighted_clusters"]["clusters"]).iter();
     let weighted: Vec<String> = weighted
-        .map(|item| format!("{} ({})", text(item, "name"), item["weight"].as_u64().unwrap_or_default()))
+        .map(|item| {
+            format!(
+                "{} ({})",
+                text(item, "name"),
+                item["weight"].as_u64().unwrap_or_default()
+            )
+        })
         .collect();
     format!("Clusters: {}", weighted.join(", "))
 }

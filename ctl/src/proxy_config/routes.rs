@@ -25,20 +25,39 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
         .iter()
         .chain(inline)
         .map(|item| &item["route_config"])
-        .filter(|table| options.name.as_ref().is_none_or(|name| text(table, "name") == name))
+        .filter(|table| {
+            options
+                .name
+                .as_ref()
+                .is_none_or(|name| text(table, "name") == name)
+        })
         .collect();
     tables.sort_by_key(|table| text(table, "name").to_owned());
     if options.common.output == Format::Json {
         return output::json(&tables.into_iter().cloned().collect());
     }
     let rows = tables.iter().flat_map(|table| rows(table)).collect();
-    output::table(["NAME", "VHOST NAME", "DOMAINS", "MATCH", "TO", "VIRTUAL SERVICE"], rows)
+    output::table(
+        [
+            "NAME",
+            "VHOST NAME",
+            "DOMAINS",
+            "MATCH",
+            "TO",
+            "VIRTUAL SERVICE",
+        ],
+        rows,
+    )
 }
 
 fn rows(table: &Value) -> Vec<[String; 6]> {
     items(&table["virtual_hosts"])
         .iter()
-        .flat_map(|host| items(&host["routes"]).iter().map(move |route| row(table, host, route)))
+        .flat_map(|host| {
+            items(&host["routes"])
+                .iter()
+                .map(move |route| row(table, host, route))
+        })
         .collect()
 }
 
@@ -70,8 +89,15 @@ fn matched(on: &Value) -> String {
     } else {
         format!("{}*", text(on, "prefix"))
     };
-    let headers: Vec<&str> = items(&on["headers"]).iter().map(|header| text(header, "name")).collect();
-    if headers.is_empty() { path } else { format!("{path} with {}", headers.join(",")) }
+    let headers: Vec<&str> = items(&on["headers"])
+        .iter()
+        .map(|header| text(header, "name"))
+        .collect();
+    if headers.is_empty() {
+        path
+    } else {
+        format!("{path} with {}", headers.join(","))
+    }
 }
 
 fn target(route: &Value) -> String {
@@ -86,7 +112,13 @@ fn target(route: &Value) -> String {
     }
     let weighted = items(&route["route"]["weighted_clusters"]["clusters"]).iter();
     let weighted: Vec<String> = weighted
-        .map(|item| format!("{} ({})", text(item, "name"), item["weight"].as_u64().unwrap_or_default()))
+        .map(|item| {
+            format!(
+                "{} ({})",
+                text(item, "name"),
+                item["weight"].as_u64().unwrap_or_default()
+            )
+        })
         .collect();
     weighted.join(" ")
 }

@@ -22,11 +22,23 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
     let rows = items(&certs["certificates"])
         .iter()
         .flat_map(|entry| {
-            let chain = items(&entry["cert_chain"]).iter().map(|cert| row("Cert Chain", cert));
+            let chain = items(&entry["cert_chain"])
+                .iter()
+                .map(|cert| row("Cert Chain", cert));
             chain.chain(items(&entry["ca_cert"]).iter().map(|cert| row("CA", cert)))
         })
         .collect();
-    output::table(["RESOURCE NAME", "TYPE", "IDENTITY", "SERIAL NUMBER", "NOT BEFORE", "NOT AFTER"], rows)
+    output::table(
+        [
+            "RESOURCE NAME",
+            "TYPE",
+            "IDENTITY",
+            "SERIAL NUMBER",
+            "NOT BEFORE",
+            "NOT AFTER",
+        ],
+        rows,
+    )
 }
 
 fn row(kind: &str, certificate: &Value) -> [String; 6] {

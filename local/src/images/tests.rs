@@ -36,6 +36,14 @@ fn the_closest_pattern_wins() {
 }
 
 #[test]
+fn istios_bookinfo_images_are_known() {
+    let images = Images::built_in(Path::new("/nowhere"), Vec::new());
+    let missing = images.resolve("docker.io/istio/examples-bookinfo-reviews-v3:1.20.3");
+    let error = missing.unwrap_err().to_string();
+    assert!(error.contains("stands for bookinfo"), "{error}");
+}
+
+#[test]
 fn an_unknown_image_says_what_to_add_where() {
     let (dir, images) = images("[]");
     let error = images
