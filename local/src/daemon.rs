@@ -1,4 +1,4 @@
-//! The platform's process pair: [`Daemon`] is the outer one's handle; [`inner`] is what runs
+//! The platform's process pair: [`Daemon`] is the outer one's handle; `inner` is what runs
 //! inside the namespaces.
 
 mod inner;

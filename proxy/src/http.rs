@@ -1,4 +1,4 @@
-//! HTTP: the server side of a connection. Requests are served by [`exchange`].
+//! HTTP: the server side of a connection. Requests are served by `exchange`.
 
 mod attempt;
 pub mod body;

@@ -94,26 +94,8 @@ fn injected_flags_give_istios_rules() {
 
 #[test]
 fn selections_and_exclusions_keep_istios_order() {
-    let flags = [
-        "-i",
-        "10.0.0.0/8,fd00::/8",
-        "-x",
-        "10.1.0.0/16",
-        "-b",
-        "80,8080",
-        "-d",
-        "80",
-        "-q",
-        "443",
-        "-o",
-        "22",
-        "-k",
-        "vm0",
-        "-c",
-        "eth9",
-        "-g",
-        "2000",
-    ];
+    let line = "-i 10.0.0.0/8,fd00::/8 -x 10.1.0.0/16 -b 80,8080 -d 80 -q 443 -o 22 -k vm0 -c eth9 -g 2000";
+    let flags: Vec<&str> = line.split(' ').collect();
     let both = text(&flags, true);
     assert!(both.contains("table inet mesh_capture"), "{both}");
     let prerouting: Vec<String> = chain(&both, "PREROUTING").split_off(1);

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 
 #[derive(Args)]
 pub(crate) struct Get {
-    /// http://HOST[:PORT]/PATH
+    /// `http://HOST:PORT/PATH`; port 80 unless told.
     url: Uri,
     /// A header, `NAME: VALUE`.
     #[arg(short = 'H', long = "header")]
