@@ -5,7 +5,7 @@
 //! to be sent it says which part ([`Scope`]), the caller computes that part and hands it to
 //! [`Session::send`], which answers with the response to write, if any.
 //!
-//! Invariants, kept by [`TypeState`](state::TypeState):
+//! Invariants, kept by `TypeState`:
 //! - at most one response per type is unanswered; what comes due meanwhile is merged and
 //!   handed back with the answer;
 //! - a resource is sent again only when its version differs from the last one sent, be that
