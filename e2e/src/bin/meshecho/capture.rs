@@ -1,4 +1,4 @@
-//! A packet capture of the network namespace that it runs in.
+//! A packet capture of the network namespace that it runs in, its loopback left out.
 
 use std::io::Write;
 use std::os::fd::AsRawFd;
@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Args;
 use nix::errno::Errno;
+use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, setsockopt, socket,
+    AddressFamily, LinkAddr, SockFlag, SockProtocol, SockType, recvfrom, setsockopt, socket,
     sockopt::ReceiveTimeout,
 };
 use nix::sys::time::TimeVal;
@@ -33,13 +34,15 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     )
     .context("open a packet socket (it takes CAP_NET_RAW)")?;
     setsockopt(&packets, ReceiveTimeout, &READ_WAIT)?;
+    let loopback = usize::try_from(if_nametoindex("lo")?)?;
     let until = Instant::now() + Duration::from_secs(options.seconds);
     let mut frame = vec![0; 65_536];
     let mut out = std::io::stdout().lock();
     writeln!(std::io::stderr(), "capturing")?;
     while Instant::now() < until {
-        match recv(packets.as_raw_fd(), &mut frame, MsgFlags::empty()) {
-            Ok(length) => out.write_all(&frame[..length])?,
+        match recvfrom::<LinkAddr>(packets.as_raw_fd(), &mut frame) {
+            Ok((_, Some(from))) if from.ifindex() == loopback => {}
+            Ok((length, _)) => out.write_all(&frame[..length])?,
             Err(Errno::EAGAIN | Errno::EINTR) => {}
             Err(error) => return Err(error).context("read a packet"),
         }

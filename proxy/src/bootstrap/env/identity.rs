@@ -45,6 +45,7 @@ pub(super) fn node(
         ("SERVICE_ACCOUNT", json!(service_account)),
         ("WORKLOAD_NAME", json!(workload)),
         ("CLUSTER_ID", json!(cluster_id)),
+        ("ISTIO_VERSION", json!(env!("CARGO_PKG_VERSION"))),
         ("INSTANCE_IPS", json!(ip.to_string())),
         ("LABELS", json!(labels)),
     ];
