@@ -58,8 +58,8 @@ fn strict_encrypts_and_refuses_plaintext(mesh: &Mesh) -> anyhow::Result<()> {
     })
 }
 
-/// On the pod's interface there is TLS 1.3 and nothing readable. (The loopback inside the pod,
-/// between the sidecar and its application, is plaintext and is not captured.)
+/// On the pod's interface there is a TLS hello of the mesh, and the word that the request carried
+/// and the answer echoed is nowhere. (The platform's probes of the proxy's own ports are plaintext.)
 fn check_recording(packets: &str, ip: &str) -> anyhow::Result<()> {
     ensure!(!packets.is_empty(), "nothing was captured at {ip}");
     ensure!(
@@ -68,11 +68,7 @@ fn check_recording(packets: &str, ip: &str) -> anyhow::Result<()> {
     );
     ensure!(
         !packets.contains(SECRET),
-        "the request was readable on the wire"
-    );
-    ensure!(
-        !packets.contains("HTTP/1.1 200"),
-        "the answer was readable on the wire"
+        "the request or its echo was readable on the wire"
     );
     Ok(())
 }
