@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use mesh_config::decode::{self, Decoded};
+use mesh_config::decode::{self, Decoded, FieldError};
 
 use crate::output;
 
@@ -18,27 +18,29 @@ pub(crate) struct Validate {
     filenames: Vec<PathBuf>,
 }
 
-/// Prints a line per wrong object. Exit code 1 when there was one.
+/// Prints a line per wrong object and per warning. Exit code 1 when an object was wrong.
 pub(crate) fn run(options: &Validate) -> anyhow::Result<ExitCode> {
     let mut checked = 0;
-    let mut problems = Vec::new();
+    let (mut problems, mut warnings) = (Vec::new(), Vec::new());
     for path in files(&options.filenames)? {
         let source = path.display().to_string();
         for document in decode::documents(&read(&path)?, &source) {
             checked += 1;
             match document {
                 Ok(Decoded::Mesh(resource)) => {
-                    let (Ok(found) | Err(found)) = mesh_config::validate::validate(&resource);
-                    problems.extend(
-                        found
-                            .into_iter()
-                            .map(|problem| format!("{source}: {problem}")),
-                    );
+                    let named = |found: FieldError| format!("{source}: {found}");
+                    match mesh_config::validate::validate(&resource) {
+                        Ok(found) => warnings.extend(found.into_iter().map(named)),
+                        Err(found) => problems.extend(found.into_iter().map(named)),
+                    }
                 }
                 Ok(Decoded::Other(_)) => {}
                 Err(error) => problems.push(error.to_string()),
             }
         }
+    }
+    for warning in warnings {
+        output::line(&format!("warning: {warning}"))?;
     }
     if problems.is_empty() {
         output::line(&format!("{checked} objects are valid"))?;
