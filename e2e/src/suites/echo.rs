@@ -39,13 +39,20 @@ pub fn start(mesh: &Mesh) -> anyhow::Result<Echo<'_>> {
                 .context("no ready pod")
         })
     };
-    Ok(Echo {
+    let echo = Echo {
         mesh,
         server: ready("echo", "server")?,
         client: ready("echo", "client")?,
         outside_server: ready("outside", "server")?,
         outside_client: ready("outside", "client")?,
-    })
+    };
+    // A ready pod is an endpoint only once its readiness has travelled to the client's proxy.
+    eventually("the client's proxy knows the server", START_WITHIN, || {
+        let (status, body) = echo.status(&echo.client, &["http://server.echo/ready"])?;
+        ensure!(status == 200, "status {status}: {body}");
+        Ok(())
+    })?;
+    Ok(echo)
 }
 
 impl Echo<'_> {
