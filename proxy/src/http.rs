@@ -10,6 +10,7 @@ mod finish;
 mod forward;
 mod head;
 mod headers;
+pub mod incoming;
 pub mod limits;
 mod local;
 mod mirror;
@@ -28,8 +29,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mesh_route::HttpManager;
@@ -39,30 +39,37 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::detect::{Detected, Inspect, detect};
+use crate::http1;
 use crate::listen::connection::{ConnError, Connection};
 use crate::tls::ServerStream;
 use crate::worker::LocalExecutor;
+use incoming::Incoming;
+use tunnel::WayOut;
 
 /// Serves the requests of one connection to its end.
 ///
 /// # Errors
-/// [`ConnError::Http`] if the client broke the protocol, [`ConnError::Io`] if it left early.
+/// [`ConnError::Http1`], [`ConnError::Http2`] if the client broke the protocol, [`ConnError::Io`] if it left early.
 pub async fn serve(
     connection: Rc<Connection>,
     mut stream: ServerStream,
     manager: Arc<HttpManager>,
 ) -> Result<(), ConnError> {
-    let served = match version(&connection, &mut stream, &manager).await? {
-        Version::Http1 => Box::pin(serve_http1(&connection, stream, manager)).await,
-        Version::Http2 => Box::pin(serve_http2(&connection, stream, manager)).await,
-        Version::Gone => Ok(()),
+    let (violated, error) = match version(&connection, &mut stream, &manager).await? {
+        Version::Http1 => match Box::pin(serve_http1(&connection, stream, manager)).await {
+            Ok(()) => return Ok(()),
+            Err(error) => (error.is_violation(), ConnError::Http1(error)),
+        },
+        Version::Http2 => match Box::pin(serve_http2(&connection, stream, manager)).await {
+            Ok(()) => return Ok(()),
+            Err(error) => (is_http2_violation(&error), ConnError::Http2(error)),
+        },
+        Version::Gone => return Ok(()),
     };
-    served.map_err(|error| {
-        if error.is_parse() || is_http2_violation(&error) {
-            connection.stats.protocol_error.inc();
-        }
-        ConnError::Http(error)
-    })
+    if violated {
+        connection.stats.protocol_error.inc();
+    }
+    Err(error)
 }
 
 enum Version {
@@ -105,7 +112,7 @@ async fn version(
     Ok(match detected {
         Detected::Http2 => Version::Http2,
         Detected::Closed => Version::Gone,
-        // hyper answers 400 to what is no HTTP.
+        // What is no HTTP is answered with a 400.
         _ => Version::Http1,
     })
 }
@@ -122,32 +129,35 @@ async fn serve_http1(
     connection: &Rc<Connection>,
     stream: ServerStream,
     manager: Arc<HttpManager>,
-) -> hyper::Result<()> {
+) -> Result<(), http1::Error> {
     let activity = Rc::new(Activity::new());
-    let mut builder = http1::Builder::new();
-    builder
-        .preserve_header_case(manager.http1.preserve_case)
-        .max_buf_size(buffer_bytes(&manager))
-        .header_read_timeout(manager.request_headers_timeout);
-    if manager.request_headers_timeout.is_some() {
-        builder.timer(TokioTimer::new());
-    }
-    let service = service(connection, &manager, &activity);
-    let http = builder.serve_connection(TokioIo::new(stream), service_fn(service));
+    let settings = http1::server::Settings {
+        limits: http1::head::Limits {
+            head_bytes: manager.max_request_headers_kib as usize * 1024,
+            preserve_case: manager.http1.preserve_case,
+        },
+        head_timeout: manager.request_headers_timeout,
+    };
+    let closing = Rc::new(Cell::new(false));
+    let server = http1::server::Server::new(stream, settings, Rc::clone(&closing));
+    let http = http1::server::serve(server, |request| {
+        let active = activity.begin();
+        let (connection, manager) = (Rc::clone(connection), Arc::clone(&manager));
+        let request = request.map(Incoming::Request);
+        async move {
+            let _active = active;
+            exchange::serve(connection, manager, request, WayOut::Http1).await
+        }
+    });
     drive(
         connection,
         &manager,
         &activity,
         Farewell::InResponses,
-        pin!(http.with_upgrades()),
-        |http| http.graceful_shutdown(),
+        pin!(http),
+        |_| closing.set(true),
     )
     .await
-}
-
-/// hyper refuses buffers below 8 KiB; the head must fit.
-fn buffer_bytes(manager: &HttpManager) -> usize {
-    (manager.max_request_headers_kib as usize * 1024).max(8 * 1024)
 }
 
 async fn serve_http2(
@@ -176,7 +186,7 @@ async fn serve_http2(
                 .unwrap_or(limits::CONCURRENT_STREAMS),
         )
         .enable_connect_protocol();
-    let service = service(connection, &manager, &activity);
+    let service = http2_service(connection, &manager, &activity);
     let http = builder.serve_connection(TokioIo::new(stream), service_fn(service));
     drive(
         connection,
@@ -191,19 +201,22 @@ async fn serve_http2(
 
 type Served = Result<http::Response<response::ResponseBody>, std::convert::Infallible>;
 
-fn service(
+fn http2_service(
     connection: &Rc<Connection>,
     manager: &Arc<HttpManager>,
     activity: &Rc<Activity>,
-) -> impl Fn(Request<Incoming>) -> Pin<Box<dyn Future<Output = Served>>> + use<> {
+) -> impl Fn(Request<hyper::body::Incoming>) -> Pin<Box<dyn Future<Output = Served>>> + use<> {
     let (connection, manager) = (Rc::clone(connection), Arc::clone(manager));
     let activity = Rc::clone(activity);
-    move |request| {
+    move |mut request| {
         let active = activity.begin();
-        let exchange = exchange::serve(Rc::clone(&connection), Arc::clone(&manager), request);
+        let way_out = WayOut::Http2(hyper::upgrade::on(&mut request));
+        let request = request.map(Incoming::Http2);
+        let (connection, manager) = (Rc::clone(&connection), Arc::clone(&manager));
         Box::pin(async move {
             let _active = active;
-            exchange.await
+            let (response, _none) = exchange::serve(connection, manager, request, way_out).await;
+            Ok(response)
         })
     }
 }
@@ -220,14 +233,14 @@ enum Farewell {
 
 /// Runs a connection; ends it in good order when the process drains, when it was idle for too
 /// long, or when it has lived or served for long enough.
-async fn drive<C: Future<Output = hyper::Result<()>>>(
+async fn drive<E, C: Future<Output = Result<(), E>>>(
     connection: &Connection,
     manager: &HttpManager,
     activity: &Activity,
     farewell: Farewell,
     mut http: Pin<&mut C>,
     graceful: impl Fn(Pin<&mut C>),
-) -> hyper::Result<()> {
+) -> Result<(), E> {
     let drain = &connection.worker.shared.drain;
     let draining = async {
         match farewell {

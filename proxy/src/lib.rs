@@ -15,6 +15,7 @@ pub mod status;
 pub mod detect;
 pub mod gateway;
 pub mod http;
+pub mod http1;
 pub mod inbound;
 pub mod listen;
 pub mod metrics;

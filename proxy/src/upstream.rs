@@ -16,11 +16,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 use mesh_route::cluster::{Limit, LimitGuard};
 use mesh_route::{Cluster, Endpoint};
 
 use crate::http::body::RequestBody;
+use crate::http::incoming::Incoming;
 use crate::metrics::stats::ClusterStats;
 use crate::peer::Peer;
 use crate::tls::Offer;

@@ -12,8 +12,9 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::sync::mpsc;
+
+use super::incoming::Incoming;
 
 /// Largest body kept for a retry. Envoy's default is its 1 MiB buffer limit; the issue asks for
 /// 64 KiB, which holds nearly every API call.
@@ -132,7 +133,7 @@ impl Source {
             Some(Err(error)) => {
                 self.progress.failed.set(true);
                 self.tees.borrow_mut().clear();
-                Poll::Ready(Some(Err(error.into())))
+                Poll::Ready(Some(Err(error)))
             }
             Some(Ok(frame)) => {
                 self.keep(&frame);

@@ -1,6 +1,5 @@
 //! One request from its head to its response: the life of a request, step by step.
 
-use std::convert::Infallible;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,7 +8,6 @@ use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
 use mesh_route::http_manager::HttpFilter;
 use mesh_route::table::Matched;
 use mesh_route::{AuthzInput, HttpManager, RouteDecision, Snapshot, Verdict};
@@ -17,12 +15,14 @@ use mesh_route::{AuthzInput, HttpManager, RouteDecision, Snapshot, Verdict};
 use super::failure::Failure;
 use super::finish;
 use super::head::{Admission, Head};
+use super::incoming::Incoming;
 use super::local::local;
 use super::prepare::prepare;
 use super::report::Report;
 use super::rescue;
 use super::response::ResponseBody;
 use super::routed::{Routed, forwarded};
+use super::tunnel::{Successor, WayOut};
 use crate::listen::connection::Connection;
 
 /// The configuration and connection of one request.
@@ -35,16 +35,18 @@ pub(super) struct Cx<'a> {
 /// What a request came to: a response without a report yet, or a tunnel that has taken it.
 pub(super) enum Reply {
     Response(Response<ResponseBody>),
-    Tunnel(Response<ResponseBody>),
+    Tunnel(Response<ResponseBody>, Option<Successor>),
 }
 
 /// Serves one request. `manager`: the one the connection began with, for a connection whose
-/// filter chain is gone; it is closed after this request.
+/// filter chain is gone; it is closed after this request. A successor takes the connection over
+/// once the response is sent.
 pub(crate) async fn serve(
     connection: Rc<Connection>,
     manager: Arc<HttpManager>,
     request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Infallible> {
+    way_out: WayOut,
+) -> (Response<ResponseBody>, Option<Successor>) {
     let snapshot = connection.worker.snapshot();
     let current = connection.manager(&snapshot);
     let orphaned = current.is_none();
@@ -57,9 +59,14 @@ pub(crate) async fn serve(
     let version = request.version();
     let mut report = Some(Box::new(Report::new(&connection, &manager)));
 
-    let reply = Box::pin(answer(&cx, &mut report, request)).await;
+    let reply = Box::pin(answer(&cx, &mut report, request, way_out)).await;
+    let mut successor = None;
     let mut response = match reply {
-        Ok(Reply::Response(response) | Reply::Tunnel(response)) => response,
+        Ok(Reply::Response(response)) => response,
+        Ok(Reply::Tunnel(response, heir)) => {
+            successor = heir;
+            response
+        }
         Err(failure) => {
             let report = report
                 .as_mut()
@@ -78,7 +85,7 @@ pub(crate) async fn serve(
         report.responded(response.status().as_u16(), response.headers());
         response.body_mut().attach(report);
     }
-    Ok(response)
+    (response, successor)
 }
 
 fn rescued(
@@ -99,9 +106,9 @@ fn rescued(
 async fn answer(
     cx: &Cx<'_>,
     report: &mut Option<Box<Report>>,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
+    way_out: WayOut,
 ) -> Result<Reply, Failure> {
-    let on_upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
     let taken = report.as_mut().expect(TAKEN_BY_TUNNEL);
     let (head, client) = match admit(cx, taken, parts)? {
@@ -127,7 +134,7 @@ async fn answer(
                 weighted: cluster,
                 client,
             };
-            Box::pin(forwarded(cx, report, &routed, body, on_upgrade)).await
+            Box::pin(forwarded(cx, report, &routed, body, way_out)).await
         }
         decision => answer_locally(cx, taken, &head, &decision).map(Reply::Response),
     }

@@ -4,13 +4,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use mesh_route::cluster::{HttpProtocol, Limit};
 use mesh_route::{Cluster, PickRequest};
 use std::sync::Arc;
 
 use super::attempt::{Forwarding, build};
 use super::body::RequestBody;
+use super::incoming::Incoming;
 use super::payload::Payload;
 use crate::upstream::pool::Protocol;
 use crate::upstream::{self, Reuse, Target};

@@ -2,9 +2,10 @@
 
 use std::rc::Rc;
 
-use hyper::body::{Body as _, Incoming};
+use http_body::Body as _;
 
 use super::body::{Progress, Replay, RequestBody, Source};
+use super::incoming::Incoming;
 
 /// The body of one request.
 #[derive(Debug, Clone)]

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use mesh_route::cluster::LimitGuard;
 use mesh_route::route::Timeouts;
 use mesh_route::{HttpManager, Picked};
@@ -17,6 +16,7 @@ use mesh_telemetry::metrics::GaugeGuard;
 use tokio::time::{Instant, Sleep};
 
 use super::body::BodyError;
+use super::incoming::Incoming;
 use super::report::Report;
 use crate::upstream::Lease;
 
@@ -236,7 +236,7 @@ impl Body for ResponseBody {
             }
             Poll::Ready(Some(Err(error))) => {
                 this.cut(ResponseFlag::UpstreamConnectionTermination);
-                Poll::Ready(Some(Err(error.into())))
+                Poll::Ready(Some(Err(error)))
             }
         }
     }

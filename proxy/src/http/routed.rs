@@ -7,8 +7,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
-use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
 use mesh_route::cors::CorsDecision;
 use mesh_route::http_manager::HttpFilter;
 use mesh_route::route::WeightedCluster;
@@ -23,11 +21,13 @@ use super::failure::Failure;
 use super::finish::{self, Finish};
 use super::head::Head;
 use super::headers::is_idempotent;
+use super::incoming::Incoming;
 use super::local::local;
 use super::payload::Payload;
 use super::prepare::trace;
 use super::report::Report;
 use super::response::{Deadlines, ResponseBody};
+use super::tunnel::WayOut;
 use super::{cookie, forward, mirror, tunnel};
 
 /// A request with its route.
@@ -45,7 +45,7 @@ pub(super) async fn forwarded(
     report: &mut Option<Box<Report>>,
     routed: &Routed<'_>,
     body: Incoming,
-    on_upgrade: OnUpgrade,
+    way_out: WayOut,
 ) -> Result<Reply, Failure> {
     let taken = report.as_mut().expect(TAKEN_BY_TUNNEL);
     let cors = match gate(cx, taken, routed)? {
@@ -74,7 +74,7 @@ pub(super) async fn forwarded(
         cookie,
     };
     if tunnel::agreed(routed.head, answered.response.status()) {
-        return Ok(tunnelled(cx, report, &finish, answered, on_upgrade));
+        return Ok(tunnelled(cx, report, &finish, answered, way_out));
     }
     let response = finish::respond(&finish, taken, answered, deadlines);
     Ok(Reply::Response(response))
@@ -181,7 +181,7 @@ fn tunnelled(
     report: &mut Option<Box<Report>>,
     finish: &Finish<'_>,
     answered: Answered,
-    on_upgrade: OnUpgrade,
+    way_out: WayOut,
 ) -> Reply {
     let mut report = report.take().expect("taken here only");
     let mut status = answered.response.status();
@@ -192,12 +192,13 @@ fn tunnelled(
     *response.status_mut() = status;
     report.responded(status.as_u16(), &headers);
     *response.headers_mut() = headers;
+    let (client, successor) = way_out.open();
     tunnel::start(
         &cx.connection.worker,
-        on_upgrade,
+        client,
         answered.response,
         answered.held,
         report,
     );
-    Reply::Tunnel(response)
+    Reply::Tunnel(response, successor)
 }

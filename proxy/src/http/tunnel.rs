@@ -1,20 +1,27 @@
 //! Upgrades and CONNECT: once both sides have agreed, bytes are copied both ways and HTTP is over.
 
 use std::cell::Cell;
+use std::io;
 use std::rc::Rc;
 
 use http::header::{self, HeaderMap};
 use http::{Method, Response, StatusCode, Version};
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use mesh_telemetry::access_log::ResponseFlag;
 use mesh_telemetry::drain::Phase;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
 
 use super::head::Head;
+use super::incoming::Incoming;
 use super::report::Report;
 use super::response::Held;
 use crate::tcp::copy::{Observer, both_ways};
+use crate::detect::Prefixed;
+use crate::http1::server;
+use crate::tls::ServerIo;
+use crate::upstream::Lease;
 use crate::worker::Worker;
 
 /// Whether the upstream has agreed to the upgrade that `head` asked for.
@@ -37,30 +44,108 @@ pub(crate) fn translate(head: &Head, status: &mut StatusCode, headers: &mut Head
     }
 }
 
+/// Who takes an HTTP/1.1 client's connection over.
+pub(crate) type Successor = server::Successor<ServerIo>;
+
+/// How a client's request leaves HTTP.
+pub(crate) enum WayOut {
+    /// With its whole connection.
+    Http1,
+    /// With its stream.
+    Http2(OnUpgrade),
+}
+
+/// The client's side of a tunnel, once the response has gone out.
+pub(crate) enum Client {
+    /// A connection.
+    Http1(oneshot::Receiver<Prefixed<ServerIo>>),
+    /// A stream.
+    Http2(OnUpgrade),
+}
+
+impl WayOut {
+    /// The client's side, and to whom the connection must be handed.
+    pub(crate) fn open(self) -> (Client, Option<Successor>) {
+        match self {
+            Self::Http1 => {
+                let (successor, connection) = oneshot::channel();
+                (Client::Http1(connection), Some(successor))
+            }
+            Self::Http2(upgrade) => (Client::Http2(upgrade), None),
+        }
+    }
+}
+
+impl Client {
+    async fn stream(self) -> io::Result<Box<dyn Duplex>> {
+        match self {
+            Self::Http1(connection) => match connection.await {
+                Ok(stream) => Ok(Box::new(stream)),
+                Err(_dropped) => Err(io::ErrorKind::ConnectionAborted.into()),
+            },
+            Self::Http2(upgrade) => upgraded(upgrade).await,
+        }
+    }
+}
+
+/// Bytes both ways. Cold: once per tunnel.
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Unpin> Duplex for S {}
+
+async fn upgraded(upgrade: OnUpgrade) -> io::Result<Box<dyn Duplex>> {
+    match upgrade.await {
+        Ok(stream) => Ok(Box::new(TokioIo::new(stream))),
+        Err(error) => Err(io::Error::other(error)),
+    }
+}
+
+/// The upstream's side, and what must be held as long as it is used.
+async fn upstream(
+    lease: Lease,
+    response: Response<Incoming>,
+) -> io::Result<(Box<dyn Duplex>, Option<Lease>)> {
+    match lease {
+        Lease::Http1(lease) => {
+            drop(response);
+            let stream = lease.into_stream();
+            let stream = stream.ok_or(io::ErrorKind::ConnectionAborted)?;
+            Ok((Box::new(stream), None))
+        }
+        Lease::Http2(_) => {
+            let stream = upgraded(hyper::upgrade::on(response)).await?;
+            Ok((stream, Some(lease)))
+        }
+    }
+}
+
 /// Copies between client and upstream in a task of its own until one side ends.
 ///
 /// `report` is finished at the end of the tunnel, which may be hours away.
 pub(crate) fn start(
     worker: &Rc<Worker>,
-    client: OnUpgrade,
+    client: Client,
     response: Response<Incoming>,
     held: Held,
     report: Box<Report>,
 ) {
-    let upstream = hyper::upgrade::on(response);
     let closing = Rc::clone(worker);
     worker.spawn(async move {
-        let _held = held;
+        let Held {
+            lease,
+            _picked: picked,
+            _permit: permit,
+            _active: active,
+        } = held;
+        let _held = (picked, permit, active);
         let mut report = report;
-        let sides = futures::future::try_join(client, upstream).await;
-        let (client, upstream) = match sides {
+        let sides = futures::future::try_join(client.stream(), upstream(lease, response)).await;
+        let (mut client, (mut upstream, _lease)) = match sides {
             Ok(sides) => sides,
             Err(error) => {
                 tracing::debug!(%error, "upgrade did not come about");
                 return;
             }
         };
-        let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
         let counted = Counted::default();
         let copying = both_ways(&mut client, &mut upstream, None, &counted);
         tokio::select! {

@@ -77,9 +77,12 @@ pub enum ConnError {
     /// The client's connection failed.
     #[error("client connection")]
     Io(#[from] std::io::Error),
-    /// The client broke HTTP.
-    #[error("HTTP connection")]
-    Http(#[source] hyper::Error),
+    /// The client broke HTTP/1.1, or left early.
+    #[error("HTTP/1.1 connection")]
+    Http1(#[source] crate::http1::Error),
+    /// The client broke HTTP/2, or left early.
+    #[error("HTTP/2 connection")]
+    Http2(#[source] hyper::Error),
 }
 
 /// Envoy's default of `listener_filters_timeout`; with it, or with none, ours apply.

@@ -7,6 +7,8 @@ use std::time::Duration;
 use mesh_route::PickError;
 use mesh_route::cluster::Overflow;
 
+use crate::http1;
+
 /// Whether a request that met an error may be sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
@@ -113,6 +115,22 @@ impl StreamError {
     }
 }
 
+impl StreamError {
+    /// Classifies how an HTTP/1.1 connection broke before the response's head.
+    pub(crate) fn from_http1(error: &http1::Error) -> Self {
+        let (broken, retry) = if error.is_violation() {
+            (Broken::Protocol, Retry::Never)
+        } else {
+            (Broken::Terminated, Retry::IfReused)
+        };
+        Self {
+            broken,
+            retry,
+            reason: Rc::from(report(error).as_str()),
+        }
+    }
+}
+
 fn classify(error: &hyper::Error) -> Broken {
     if let Some(error) = find::<h2::Error>(error) {
         let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM)
@@ -125,11 +143,7 @@ fn classify(error: &hyper::Error) -> Broken {
             _ => Broken::RemoteReset,
         };
     }
-    if error.is_parse() {
-        Broken::Protocol
-    } else {
-        Broken::Terminated
-    }
+    Broken::Terminated
 }
 
 /// Looks for a `T` in the chain of causes.

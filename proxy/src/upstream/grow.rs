@@ -45,8 +45,7 @@ pub(super) async fn new_http1(
         }
     };
     let connected = connect_counted(worker, target, Offer::Http1, &stats).await?;
-    let idle = http1::start(worker, open, target.cluster, connected, permit, &stats).await;
-    let idle = idle.map_err(|error| handshake_failed(target, &error))?;
+    let idle = http1::start(open, target.cluster, connected, permit, &stats);
     Ok(Lease::Http1(http1::Lease::new(
         idle,
         Rc::clone(pool),
@@ -171,8 +170,7 @@ pub(super) async fn new_negotiated(
         pool.shared.borrow_mut().push(Rc::clone(&shared));
         return Ok(Lease::Http2(http2::Lease::new(shared)));
     }
-    let idle = http1::start(worker, open, target.cluster, connected, permit, &stats).await;
-    let idle = idle.map_err(|error| handshake_failed(target, &error))?;
+    let idle = http1::start(open, target.cluster, connected, permit, &stats);
     Ok(Lease::Http1(http1::Lease::new(
         idle,
         Rc::clone(pool),

@@ -4,37 +4,42 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use mesh_route::Cluster;
 use mesh_route::cluster::LimitGuard;
+use mesh_telemetry::metrics::GaugeGuard;
 
 use super::connect::Connected;
 use super::error::StreamError;
 use super::pool::{Open, Pool};
 use super::{Info, SendError};
+use crate::detect::Prefixed;
 use crate::http::body::RequestBody;
+use crate::http::incoming::Incoming;
+use crate::http::limits::HEADER_LIST_BYTES;
+use crate::http1::client::{Client, Settings};
+use crate::http1::head::Limits as HeadLimits;
 use crate::metrics::stats::ClusterStats;
-use crate::worker::Worker;
+use crate::tls::ClientStream;
 
-/// A connection without a request.
+/// A connection without a request. Nobody reads from it: that the upstream has closed it is seen
+/// when it is wanted again, or by the pool's sweep.
 #[derive(Debug)]
 pub(super) struct Idle {
-    sender: http1::SendRequest<RequestBody>,
+    client: Client<ClientStream, RequestBody>,
     info: Rc<Info>,
     served: u32,
     created: Instant,
     since: Instant,
+    stats: Rc<ClusterStats>,
+    /// What is given back when it closes: the pool's count, the circuit breaker's connection, the
+    /// cluster's gauge.
+    _held: (Open, Option<LimitGuard>, GaugeGuard),
 }
 
 impl Idle {
-    pub(super) fn is_closed(&self) -> bool {
-        self.sender.is_closed()
-    }
-
+    /// It can take a request.
     pub(super) fn is_ready(&self) -> bool {
-        self.sender.is_ready()
+        self.client.is_ready()
     }
 
     /// When it became idle.
@@ -45,38 +50,32 @@ impl Idle {
 
 /// Speaks HTTP/1.1 on a new connection. `permit`: the circuit breaker's connection, given back
 /// when the connection closes.
-pub(super) async fn start(
-    worker: &Rc<Worker>,
+pub(super) fn start(
     open: Open,
     cluster: &Cluster,
     connected: Connected,
     permit: Option<LimitGuard>,
     stats: &Rc<ClusterStats>,
-) -> Result<Idle, hyper::Error> {
+) -> Idle {
     let info = Rc::new(Info::new(&connected));
-    let mut builder = http1::Builder::new();
-    builder.preserve_header_case(cluster.http.preserve_case);
-    let (sender, connection) = builder.handshake(TokioIo::new(connected.stream)).await?;
-    let active = stats.cx_active.hold();
+    let settings = Settings {
+        limits: HeadLimits {
+            head_bytes: HEADER_LIST_BYTES as usize,
+            preserve_case: cluster.http.preserve_case,
+        },
+        trailers: cluster.http.enable_trailers,
+    };
     stats.cx_total.inc();
-    let stats = Rc::clone(stats);
-    worker.spawn(async move {
-        let _held = (open, permit, active);
-        if let Err(error) = connection.with_upgrades().await {
-            if error.is_parse() {
-                stats.protocol_error.inc();
-            }
-            tracing::debug!(%error, "upstream connection ended");
-        }
-    });
     let now = Instant::now();
-    Ok(Idle {
-        sender,
+    Idle {
+        client: Client::new(connected.stream, settings),
         info,
         served: 0,
         created: now,
         since: now,
-    })
+        stats: Rc::clone(stats),
+        _held: (open, permit, stats.cx_active.hold()),
+    }
 }
 
 /// A connection in use by one request. Dropped without [`Lease::release`] it closes.
@@ -120,15 +119,18 @@ impl Lease {
         &mut self,
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, SendError> {
-        let result = self.connection.sender.try_send_request(request).await;
-        result.map_err(|mut error| {
-            let request = error.take_message();
-            let error = StreamError::from_hyper(error.error(), request.is_some());
-            SendError {
-                error,
-                request: request.map(Box::new),
+        match self.connection.client.send(request).await {
+            Ok(response) => Ok(response.map(Incoming::Response)),
+            Err(error) => {
+                if error.is_violation() {
+                    self.connection.stats.protocol_error.inc();
+                }
+                Err(SendError {
+                    error: StreamError::from_http1(&error),
+                    request: None,
+                })
             }
-        })
+        }
     }
 
     /// The response is complete: the connection may serve again.
@@ -143,5 +145,12 @@ impl Lease {
         if !worn && !old {
             self.pool.put_idle(self.connection);
         }
+    }
+
+    /// The stream after an upgrade; the response must have been dropped. `None`: it wasn't.
+    ///
+    /// What the connection counted as ends here: a tunnel is the request's, not the pool's.
+    pub(crate) fn into_stream(self) -> Option<Prefixed<ClientStream>> {
+        self.connection.client.into_stream()
     }
 }

@@ -8,7 +8,6 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mesh_route::Cluster;
@@ -19,6 +18,7 @@ use super::error::StreamError;
 use super::pool::Open;
 use super::{Info, SendError};
 use crate::http::body::RequestBody;
+use crate::http::incoming::Incoming;
 use crate::http::limits::{
     CONNECTION_WINDOW_BYTES, FRAME_BYTES, HEADER_LIST_BYTES, PING_TIMEOUT, STREAM_WINDOW_BYTES,
 };
@@ -162,7 +162,8 @@ impl Lease {
             .sender
             .borrow_mut()
             .try_send_request(request);
-        sent.await.map_err(|mut error| {
+        let sent = sent.await.map(|response| response.map(Incoming::Http2));
+        sent.map_err(|mut error| {
             let request = error.take_message();
             let error = StreamError::from_hyper(error.error(), request.is_some());
             SendError {

@@ -169,10 +169,9 @@ impl Pool {
         let mut index = idle.len();
         while index > 0 {
             index -= 1;
-            if idle[index].is_closed() {
-                idle.remove(index);
-            } else if idle[index].is_ready() {
-                return Some(idle.remove(index));
+            let connection = idle.remove(index);
+            if connection.is_ready() {
+                return Some(connection);
             }
         }
         None
@@ -180,7 +179,7 @@ impl Pool {
 
     /// Gives a connection back, or lets it close if nothing may use it any more.
     pub(super) fn put_idle(&self, connection: Idle) {
-        if !connection.is_closed() {
+        if connection.is_ready() {
             self.idle.borrow_mut().push(connection);
         }
         self.freed.notify_one();
@@ -198,7 +197,7 @@ impl Pool {
         let now = Instant::now();
         self.idle
             .borrow_mut()
-            .retain(|c| !c.is_closed() && now - c.since() < timeout);
+            .retain(|c| c.is_ready() && now - c.since() < timeout);
         self.shared
             .borrow_mut()
             .retain(|c| !c.is_closed() && !c.is_idle_for(now, timeout));

@@ -1,0 +1,259 @@
+//! Messages out: heads, chunks, trailers, appended to a write buffer.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::header::{self, HeaderMap, HeaderName};
+use http::{Method, StatusCode, Uri, Version};
+use smallvec::SmallVec;
+
+use super::head::Framing;
+
+/// How the sender wrote its field names, in order. An extension of requests and responses.
+#[derive(Debug, Clone, Default)]
+pub struct OriginalCase(Vec<(HeaderName, Bytes)>);
+
+impl OriginalCase {
+    /// Notes one field.
+    pub(super) fn push(&mut self, name: HeaderName, written: Bytes) {
+        self.0.push((name, written));
+    }
+
+    /// How the `nth` field called `name` was written.
+    fn nth(&self, name: &HeaderName, nth: usize) -> Option<&Bytes> {
+        let mut written = self.0.iter().filter(|(known, _)| known == name);
+        written.nth(nth).map(|(_, written)| written)
+    }
+}
+
+/// What goes into a request's head beside its fields.
+#[derive(Debug)]
+pub struct RequestLine<'a> {
+    /// Method.
+    pub method: &'a Method,
+    /// Target: origin form, or authority form for a CONNECT.
+    pub target: &'a Uri,
+}
+
+/// A request's head.
+pub fn request_head(
+    out: &mut BytesMut,
+    line: &RequestLine<'_>,
+    headers: &HeaderMap,
+    framing: Framing,
+    case: Option<&OriginalCase>,
+) {
+    out.reserve(512);
+    out.put_slice(line.method.as_str().as_bytes());
+    out.put_u8(b' ');
+    match (line.target.authority(), line.target.path_and_query()) {
+        (Some(authority), _) if line.method == Method::CONNECT => {
+            out.put_slice(authority.as_str().as_bytes());
+        }
+        (_, Some(path)) => out.put_slice(path.as_str().as_bytes()),
+        (_, None) => out.put_u8(b'/'),
+    }
+    out.put_slice(b" HTTP/1.1\r\n");
+    fields(out, headers, case);
+    // RFC 9110 section 8.6: methods with content say so even if it is empty.
+    let telling = matches!(*line.method, Method::POST | Method::PUT | Method::PATCH);
+    if framing != Framing::Empty || telling {
+        frame(out, headers, framing);
+    }
+    out.put_slice(b"\r\n");
+}
+
+/// What a response says of its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Persistence {
+    /// Nothing: as the version has it.
+    Implied,
+    /// `connection: close`.
+    Close,
+    /// `connection: keep-alive`, for HTTP/1.0.
+    KeepAlive,
+}
+
+/// A response's head. `date`: written if the fields have none.
+pub fn response_head(
+    out: &mut BytesMut,
+    status: StatusCode,
+    headers: &HeaderMap,
+    framing: Option<Framing>,
+    persistence: Persistence,
+    case: Option<&OriginalCase>,
+) {
+    out.reserve(512);
+    out.put_slice(b"HTTP/1.1 ");
+    out.put_slice(status.as_str().as_bytes());
+    out.put_u8(b' ');
+    out.put_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    out.put_slice(b"\r\n");
+    fields(out, headers, case);
+    if let Some(framing) = framing {
+        frame(out, headers, framing);
+    }
+    let told = headers.contains_key(header::CONNECTION);
+    match persistence {
+        Persistence::Close if !told => out.put_slice(b"connection: close\r\n"),
+        Persistence::KeepAlive if !told => out.put_slice(b"connection: keep-alive\r\n"),
+        _ => {}
+    }
+    if !headers.contains_key(header::DATE) {
+        date::write(out);
+    }
+    out.put_slice(b"\r\n");
+}
+
+/// A short answer to what is no request, before closing.
+pub fn refusal(out: &mut BytesMut, status: StatusCode) {
+    let reason = status.canonical_reason().unwrap_or_default();
+    let mut headers = HeaderMap::new();
+    headers.insert(
+        header::CONTENT_TYPE,
+        http::HeaderValue::from_static("text/plain"),
+    );
+    let framing = Some(Framing::Length(reason.len() as u64));
+    response_head(out, status, &headers, framing, Persistence::Close, None);
+    out.put_slice(reason.as_bytes());
+}
+
+fn frame(out: &mut BytesMut, headers: &HeaderMap, framing: Framing) {
+    match framing {
+        Framing::Chunked => out.put_slice(b"transfer-encoding: chunked\r\n"),
+        Framing::Length(_) | Framing::Empty if headers.contains_key(header::CONTENT_LENGTH) => {}
+        Framing::Length(bytes) => length(out, bytes),
+        Framing::Empty => length(out, 0),
+        Framing::UntilClose => {}
+    }
+}
+
+fn length(out: &mut BytesMut, bytes: u64) {
+    out.put_slice(b"content-length: ");
+    decimal(out, bytes);
+    out.put_slice(b"\r\n");
+}
+
+fn decimal(out: &mut BytesMut, number: u64) {
+    let mut digits = [0_u8; 20];
+    let mut at = digits.len();
+    let mut rest = number;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + u8::try_from(rest % 10).expect("below ten");
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.put_slice(&digits[at..]);
+}
+
+fn fields(out: &mut BytesMut, headers: &HeaderMap, case: Option<&OriginalCase>) {
+    match case {
+        None => {
+            for (name, value) in headers {
+                field(out, name.as_str().as_bytes(), value.as_bytes());
+            }
+        }
+        Some(case) => fields_as_written(out, headers, case),
+    }
+}
+
+fn fields_as_written(out: &mut BytesMut, headers: &HeaderMap, case: &OriginalCase) {
+    let mut counts: SmallVec<[(&HeaderName, usize); 16]> = SmallVec::new();
+    for (name, value) in headers {
+        let nth = match counts.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, count)) => {
+                *count += 1;
+                *count
+            }
+            None => {
+                counts.push((name, 0));
+                0
+            }
+        };
+        let written = case.nth(name, nth);
+        let name = written.map_or(name.as_str().as_bytes(), AsRef::as_ref);
+        field(out, name, value.as_bytes());
+    }
+}
+
+fn field(out: &mut BytesMut, name: &[u8], value: &[u8]) {
+    out.put_slice(name);
+    out.put_slice(b": ");
+    out.put_slice(value);
+    out.put_slice(b"\r\n");
+}
+
+/// What precedes a chunk's data; [`CHUNK_END`] follows it. `bytes`: not 0.
+pub fn chunk_start(out: &mut BytesMut, bytes: usize) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut digits = [0_u8; 18];
+    let mut at = 16;
+    let mut rest = bytes;
+    digits[16] = b'\r';
+    digits[17] = b'\n';
+    while rest > 0 {
+        at -= 1;
+        digits[at] = HEX[rest & 15];
+        rest >>= 4;
+    }
+    out.put_slice(&digits[at..]);
+}
+
+/// What follows a chunk's data.
+pub const CHUNK_END: &[u8] = b"\r\n";
+
+/// The last chunk, with trailers.
+pub fn last_chunk(out: &mut BytesMut, trailers: Option<&HeaderMap>) {
+    out.put_slice(b"0\r\n");
+    if let Some(trailers) = trailers {
+        fields(out, trailers, None);
+    }
+    out.put_slice(b"\r\n");
+}
+
+/// True if `version` knows chunks.
+#[must_use]
+pub fn knows_chunks(version: Version) -> bool {
+    version >= Version::HTTP_11
+}
+
+/// The `date` field, formatted once a second per thread.
+mod date {
+    use std::cell::RefCell;
+    use std::io::Write as _;
+    use std::time::{Duration, SystemTime};
+
+    use bytes::{BufMut, BytesMut};
+
+    struct Cached {
+        until: SystemTime,
+        line: Vec<u8>,
+    }
+
+    thread_local! {
+        static CACHED: RefCell<Cached> = const {
+            RefCell::new(Cached { until: SystemTime::UNIX_EPOCH, line: Vec::new() })
+        };
+    }
+
+    pub(super) fn write(out: &mut BytesMut) {
+        let now = SystemTime::now();
+        CACHED.with_borrow_mut(|cached| {
+            if now >= cached.until {
+                cached.line.clear();
+                let date = httpdate::fmt_http_date(now);
+                let _ = write!(cached.line, "date: {date}\r\n"); // into memory
+                let since = now
+                    .duration_since(SystemTime::UNIX_EPOCH)
+                    .unwrap_or_default();
+                let fraction = Duration::from_nanos(u64::from(since.subsec_nanos()));
+                cached.until = now + Duration::from_secs(1) - fraction;
+            }
+            out.put_slice(&cached.line);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,193 @@
+//! One stream with its read and write buffer.
+
+use std::future::Future as _;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::HeaderMap;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+
+use super::encode::CHUNK_END;
+
+/// A first read: holds nearly every head with a small body.
+const READ_BYTES: usize = 8 * 1024;
+/// A read in the middle of a body: 4 TLS records.
+const BULK_READ_BYTES: usize = 64 * 1024;
+/// Data shorter than this is copied behind the head; longer is written from where it lies.
+const COPY_BYTES: usize = 4 * 1024;
+/// With so much waiting to be written nothing more is taken.
+const WRITE_HIGH_BYTES: usize = 64 * 1024;
+
+/// A stream with buffers. An idle one owns neither.
+#[derive(Debug)]
+pub(super) struct Io<S> {
+    stream: S,
+    pub(super) read: BytesMut,
+    pub(super) write: BytesMut,
+    /// Data that follows `write`, not copied.
+    large: Bytes,
+    /// What follows `large`.
+    end: Bytes,
+    /// The stream may hold back what was written to it (a TLS session does).
+    unflushed: bool,
+    /// The last read filled the buffer: the peer is sending in bulk.
+    bulk: bool,
+    ended: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
+    /// `prefix`: what was read from `stream` before.
+    pub(super) fn new(prefix: Bytes, stream: S) -> Self {
+        Self {
+            stream,
+            read: prefix.into(),
+            write: BytesMut::new(),
+            large: Bytes::new(),
+            end: Bytes::new(),
+            unflushed: false,
+            bulk: false,
+            ended: false,
+        }
+    }
+
+    /// The peer has closed its side.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// One read, appended to `read`; 0 is the end. Frees an empty buffer when it must wait.
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.ended {
+            return Poll::Ready(Ok(0));
+        }
+        let wanted = if self.bulk {
+            BULK_READ_BYTES
+        } else {
+            READ_BYTES
+        };
+        if self.read.capacity() - self.read.len() < wanted / 2 {
+            self.read.reserve(wanted);
+        }
+        let room = self.read.capacity() - self.read.len();
+        let polled = pin!(self.stream.read_buf(&mut self.read)).poll(cx);
+        match polled {
+            Poll::Pending => {
+                if self.read.is_empty() {
+                    self.read = BytesMut::new();
+                }
+                Poll::Pending
+            }
+            Poll::Ready(Ok(bytes)) => {
+                self.ended = bytes == 0;
+                self.bulk = bytes == room || (self.bulk && bytes > READ_BYTES);
+                Poll::Ready(Ok(bytes))
+            }
+            Poll::Ready(Err(error)) => {
+                self.ended = true;
+                Poll::Ready(Err(error))
+            }
+        }
+    }
+
+    /// Appends data, in a chunk of its own if `chunked`. Only when [`Io::has_room`].
+    pub(super) fn push(&mut self, data: Bytes, chunked: bool) {
+        if data.is_empty() {
+            return;
+        }
+        if chunked {
+            super::encode::chunk_start(&mut self.write, data.len());
+        }
+        let end: &'static [u8] = if chunked { CHUNK_END } else { b"" };
+        if data.len() < COPY_BYTES {
+            self.write.extend_from_slice(&data);
+            self.write.extend_from_slice(end);
+        } else {
+            self.large = data;
+            self.end = Bytes::from_static(end);
+        }
+    }
+
+    /// Another [`Io::push`] is possible.
+    pub(super) fn has_room(&self) -> bool {
+        self.large.is_empty() && self.end.is_empty() && self.write.len() < WRITE_HIGH_BYTES
+    }
+
+    /// Ends a chunked body. Behind data that isn't written yet it waits with it.
+    pub(super) fn last_chunk(&mut self, trailers: Option<&HeaderMap>) {
+        if self.large.is_empty() && self.end.is_empty() {
+            super::encode::last_chunk(&mut self.write, trailers);
+            return;
+        }
+        let mut end = BytesMut::from(&*self.end);
+        super::encode::last_chunk(&mut end, trailers);
+        self.end = end.freeze();
+    }
+
+    /// The peer reads no more.
+    pub(super) fn discard_output(&mut self) {
+        self.write.clear();
+        self.large.clear();
+        self.end.clear();
+        self.unflushed = false;
+    }
+
+    /// Something waits to be written.
+    pub(super) fn has_output(&self) -> bool {
+        self.unflushed || self.has_unwritten()
+    }
+
+    fn has_unwritten(&self) -> bool {
+        !self.write.is_empty() || !self.large.is_empty() || !self.end.is_empty()
+    }
+
+    /// Writes all that waits, and flushes.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.has_unwritten() {
+            self.unflushed = true;
+            let written = if self.large.is_empty() && self.end.is_empty() {
+                ready!(Pin::new(&mut self.stream).poll_write(cx, &self.write))?
+            } else {
+                let slices = [
+                    IoSlice::new(&self.write),
+                    IoSlice::new(&self.large),
+                    IoSlice::new(&self.end),
+                ];
+                ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &slices))?
+            };
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.advance(written);
+        }
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.unflushed = false;
+        Poll::Ready(Ok(()))
+    }
+
+    fn advance(&mut self, written: usize) {
+        let head = written.min(self.write.len());
+        self.write.advance(head);
+        let large = (written - head).min(self.large.len());
+        self.large.advance(large);
+        self.end.advance(written - head - large);
+        if self.large.is_empty() {
+            self.large = Bytes::new();
+        }
+        if self.write.is_empty() {
+            // Frees the buffer: between messages a connection should cost nothing.
+            self.write = BytesMut::new();
+        }
+    }
+
+    /// Closes our side.
+    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    /// What was read ahead, and the stream.
+    pub(super) fn into_parts(self) -> (Bytes, S) {
+        (self.read.freeze(), self.stream)
+    }
+}
