@@ -198,8 +198,7 @@ pub fn request(bytes: &Bytes, limits: &Limits) -> Result<RequestHead, HeadError>
     else {
         return Err(HeadError::Syntax("request line"));
     };
-    let method =
-        Method::from_bytes(method.as_bytes()).map_err(|_| HeadError::Syntax("method"))?;
+    let method = Method::from_bytes(method.as_bytes()).map_err(|_| HeadError::Syntax("method"))?;
     let uri = Uri::from_maybe_shared(bytes.slice_ref(target.as_bytes()))
         .map_err(|_| HeadError::Syntax("request target"))?;
     let version = version(minor);
