@@ -276,12 +276,26 @@ fn opaque_tcp_travels_over_mtls() {
             mesh.server
                 .lines(
                     "istio_tcp_connections_closed_total",
-                    &["source_principal=\"spiffe://cluster.local/ns/default/sa/productpage\""],
+                    &[
+                        "source_principal=\"spiffe://cluster.local/ns/default/sa/productpage\"",
+                        "source_workload=\"productpage-v1\"",
+                        "source_app=\"productpage\"",
+                        "source_version=\"v1\"",
+                        "source_workload_namespace=\"default\"",
+                        "source_cluster=\"Kubernetes\"",
+                        "destination_workload=\"reviews-v1\"",
+                    ],
                 )
                 .len()
                 == 1
         };
         mesh.server.until("counted", closed).await;
+        // What the proxies tell each other is not the application's.
+        let received = mesh.server.lines("istio_tcp_received_bytes_total", &[]);
+        assert!(
+            matches!(received.as_slice(), [line] if line.ends_with(" 6")),
+            "{received:?}"
+        );
         mesh.finish().await;
     });
 }
