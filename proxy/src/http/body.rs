@@ -29,8 +29,32 @@ pub struct Progress {
     pub bytes: Cell<u64>,
     /// The client has sent all of it.
     pub complete: Cell<bool>,
-    /// The client's side failed.
-    pub failed: Cell<bool>,
+    /// How the client's side failed, if it did.
+    pub failed: Cell<Option<Cut>>,
+}
+
+/// How a client broke off its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// It left, or took its request back.
+    Left,
+    /// What came is no body by the rules of HTTP.
+    Malformed,
+}
+
+impl Cut {
+    /// hyper's decoder says "invalid" of a broken chunk; everything else is an end.
+    fn of(error: &hyper::Error) -> Self {
+        use std::error::Error as _;
+        use std::io::ErrorKind::{InvalidData, InvalidInput};
+        let io = error
+            .source()
+            .and_then(|cause| cause.downcast_ref::<std::io::Error>());
+        match io.map(std::io::Error::kind) {
+            Some(InvalidData | InvalidInput) => Self::Malformed,
+            _ => Self::Left,
+        }
+    }
 }
 
 /// The body of one attempt.
@@ -93,6 +117,11 @@ impl Source {
         self.kept.borrow().is_some()
     }
 
+    /// How the client broke off, if it did.
+    pub fn cut(&self) -> Option<Cut> {
+        self.progress.failed.get()
+    }
+
     /// Nothing was taken from the client yet.
     pub fn is_untouched(&self) -> bool {
         self.progress.bytes.get() == 0 && !self.progress.complete.get()
@@ -130,7 +159,7 @@ impl Source {
                 Poll::Ready(None)
             }
             Some(Err(error)) => {
-                self.progress.failed.set(true);
+                self.progress.failed.set(Some(Cut::of(&error)));
                 self.tees.borrow_mut().clear();
                 Poll::Ready(Some(Err(error.into())))
             }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use hyper::body::{Body as _, Incoming};
 
-use super::body::{Progress, Replay, RequestBody, Source};
+use super::body::{Cut, Progress, Replay, RequestBody, Source};
 
 /// The body of one request.
 #[derive(Debug, Clone)]
@@ -39,6 +39,14 @@ impl Payload {
         match self {
             Self::Empty => RequestBody::Empty,
             Self::Source(source) => source.tee(),
+        }
+    }
+
+    /// How the client broke off its body, if it did.
+    pub(crate) fn cut(&self) -> Option<Cut> {
+        match self {
+            Self::Empty => None,
+            Self::Source(source) => source.cut(),
         }
     }
 
