@@ -1,6 +1,7 @@
 //! `meshctl local`: Kubernetes manifests and the mesh on this machine.
 
 mod get;
+mod label;
 mod manifests;
 mod pod;
 mod progress;
@@ -13,7 +14,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use mesh_local::client::Client;
 
-use crate::output;
+use crate::{analyze, output};
 
 /// What to do with the platform of this machine.
 #[derive(Debug, Subcommand)]
@@ -37,6 +38,8 @@ pub(crate) enum Local {
     Rollout(Rollout),
     /// Give a Deployment another number of pods.
     Scale(Scale),
+    /// Change the labels of an object, such as `istio-injection` of a namespace.
+    Label(label::Label),
     /// Show what runs and whether it is ready.
     Status(Place),
 }
@@ -142,7 +145,11 @@ pub(crate) fn run(command: Local) -> anyhow::Result<ExitCode> {
                     .await?;
                 output::line(&format!("deployment/{name} scaled to {}", scale.replicas))?;
             }
-            Local::Status(place) => progress::print_status(&place.client()?.status().await?)?,
+            Local::Label(label) => label::run(label).await?,
+            Local::Status(place) => {
+                progress::print_status(&place.client()?.status().await?)?;
+                analyze::print_found(&place.dir()?).await?;
+            }
         }
         Ok(ExitCode::SUCCESS)
     })

@@ -15,8 +15,8 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use crate::api::wire::{
-    self, DeletePod, Exec, Get, Logs, Manifests, Outcome, PodHttp, Reply, Request, Scale, Status,
-    Workload,
+    self, DeletePod, Exec, Finding, Get, Label, Logs, Manifests, Outcome, PodHttp, Reply, Request,
+    Scale, Status, Workload,
 };
 
 /// Why a question to the daemon got no answer.
@@ -225,6 +225,29 @@ impl Client {
             replicas,
         };
         self.done(&Request::Scale(scale)).await
+    }
+
+    /// Gives an object other labels; `None` removes one.
+    ///
+    /// `kind`: any name of its kind. The outcome's action is `labeled`, `unlabeled` or
+    /// `not labeled` (nothing changed).
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] if it doesn't exist or a label isn't valid, or has another value
+    /// and `overwrite` is false.
+    pub async fn label(&self, label: Label) -> Result<Vec<Outcome>, ClientError> {
+        self.outcomes(Request::Label(label)).await
+    }
+
+    /// References between the mesh's objects that lead nowhere, and conflicts.
+    ///
+    /// # Errors
+    /// [`ClientError::NotRunning`] if nothing runs.
+    pub async fn findings(&self) -> Result<Vec<Finding>, ClientError> {
+        match self.ask(&Request::Findings).await? {
+            Reply::Findings { items } => Ok(items),
+            other => Err(unexpected(other)),
+        }
     }
 
     /// What runs, and whether it is ready.

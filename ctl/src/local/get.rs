@@ -38,6 +38,9 @@ pub(crate) struct Get {
     /// Every namespace.
     #[arg(short = 'A', long)]
     all_namespaces: bool,
+    /// Add a column with the labels.
+    #[arg(long)]
+    show_labels: bool,
     /// How to print.
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -91,14 +94,32 @@ fn print_table(items: &[Value], get: &Get) -> anyhow::Result<()> {
     if get.all_namespaces {
         header.insert(0, "NAMESPACE");
     }
+    if get.show_labels {
+        header.push("LABELS");
+    }
     let rows = items.iter().map(|item| {
         let mut row: Vec<String> = columns.iter().map(|(_, cell)| cell(item)).collect();
         if get.all_namespaces {
             row.insert(0, text(&item["metadata"]["namespace"]).to_owned());
         }
+        if get.show_labels {
+            row.push(labels(item));
+        }
         row
     });
     print_rows(&header, rows.collect())
+}
+
+fn labels(item: &Value) -> String {
+    let labels = item["metadata"]["labels"].as_object();
+    let pairs = labels.into_iter().flatten();
+    let pairs: Vec<String> = pairs
+        .map(|(key, value)| format!("{key}={}", text(value)))
+        .collect();
+    match pairs.is_empty() {
+        true => "<none>".to_owned(),
+        false => pairs.join(","),
+    }
 }
 
 fn print_rows(header: &[&str], rows: Vec<Vec<String>>) -> anyhow::Result<()> {

@@ -32,7 +32,23 @@ pub(super) async fn apply(files: &Files) -> anyhow::Result<ExitCode> {
                 .await?,
         );
     }
-    print(&outcomes)
+    let code = print(&outcomes)?;
+    // After the last file: it may bring what the first one refers to.
+    for finding in client.findings().await? {
+        let applied = |outcome: &&Outcome| {
+            outcome.action != "refused"
+                && (&outcome.object, &outcome.namespace) == (&finding.object, &finding.namespace)
+        };
+        if outcomes.iter().any(|outcome| applied(&outcome)) {
+            output::line(&format!(
+                "{} {}: {}",
+                "warning:".yellow().bold(),
+                finding.object,
+                finding.message
+            ))?;
+        }
+    }
+    Ok(code)
 }
 
 /// What to delete.

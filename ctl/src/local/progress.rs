@@ -98,7 +98,12 @@ pub(super) fn print_status(status: &Status) -> anyhow::Result<()> {
     for problem in &status.problems {
         output::line(&format!("{} {problem}", "problem:".yellow().bold()))?;
     }
-    Ok(())
+    print_notes(status)
+}
+
+fn print_notes(status: &Status) -> anyhow::Result<()> {
+    let mut notes = status.notes.iter();
+    notes.try_for_each(|note| output::line(&format!("{} {note}", "note:".dimmed())))
 }
 
 fn welcome(status: &Status, took: Duration) -> anyhow::Result<()> {
@@ -132,6 +137,7 @@ fn welcome(status: &Status, took: Duration) -> anyhow::Result<()> {
             output::line(&format!("{name} is at http://{}", one.address))?;
         }
     }
+    print_notes(status)?;
     output::line("\nTry, in another terminal:")?;
     for (command, what) in commands(has("reviews")) {
         output::line(&format!(

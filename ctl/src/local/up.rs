@@ -28,6 +28,10 @@ pub(crate) struct Up {
     /// Run in the background; end it with `meshctl local down`.
     #[arg(short, long)]
     detach: bool,
+    /// Seconds to wait with --detach until everything is ready. What is not ready then is named, and
+    /// goes on starting.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    timeout: u64,
     /// Where a Service's port is bound on 127.0.0.1: SERVICE.NAMESPACE:PORT=HOSTPORT, 0 for any free
     /// port; *=0 for any free port for every Service that is published.
     #[arg(long, value_name = "SERVICE.NAMESPACE:PORT=HOSTPORT")]
@@ -46,7 +50,7 @@ pub(crate) struct Up {
 pub(super) async fn run(up: Up) -> anyhow::Result<ExitCode> {
     let state_dir = up.place.dir()?;
     if up.detach {
-        return detach(&state_dir).await;
+        return detach(&state_dir, Duration::from_secs(up.timeout)).await;
     }
     let daemon = Daemon::start(&options(&up, &state_dir)?)?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -85,7 +89,7 @@ pub(super) async fn run(up: Up) -> anyhow::Result<ExitCode> {
 }
 
 /// Starts ourselves again in the background and waits until everything is ready.
-async fn detach(state_dir: &Path) -> anyhow::Result<ExitCode> {
+async fn detach(state_dir: &Path, timeout: Duration) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(state_dir)
         .with_context(|| format!("create {}", state_dir.display()))?;
     let log_path = state_dir.join("up.log");
@@ -104,17 +108,25 @@ async fn detach(state_dir: &Path) -> anyhow::Result<ExitCode> {
         .spawn()
         .context("start the platform in the background")?;
     let place = format!("--state-dir {}", state_dir.display());
+    let mut code = ExitCode::SUCCESS;
     tokio::select! {
         exit = child.wait() => {
             let said = std::fs::read_to_string(&log_path).unwrap_or_default();
             bail!("the platform did not start ({}):\n{}", exit?, said.trim());
         }
         result = progress::follow(Client::new(state_dir), false) => result?,
+        () = tokio::time::sleep(timeout) => {
+            output::line(&format!(
+                "Not everything is ready after {} s; it goes on, see: meshctl local status {place}",
+                timeout.as_secs()
+            ))?;
+            code = ExitCode::FAILURE;
+        }
     }
     output::line(&format!(
         "It runs in the background; end it with: meshctl local down {place}"
     ))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
 }
 
 fn code(exit: InnerExit) -> anyhow::Result<ExitCode> {

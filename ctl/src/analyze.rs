@@ -1,0 +1,82 @@
+//! `meshctl analyze`: what the control plane finds doubtful in the configuration.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Args;
+use owo_colors::OwoColorize;
+use serde_json::Value;
+
+use crate::envoy::{items, text};
+use crate::output::{self, Format};
+use crate::target::MeshArgs;
+
+/// Where the control plane lists what it found.
+const PAGE: &str = "/debug/problems";
+
+/// Options of `analyze`.
+#[derive(Args)]
+pub(crate) struct Analyze {
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+    #[command(flatten)]
+    mesh: MeshArgs,
+}
+
+/// Prints a line per finding. Exit code 1 if there is one.
+pub(crate) async fn run(options: &Analyze) -> anyhow::Result<ExitCode> {
+    let found = options.mesh.mesh()?.control_plane(PAGE).await?;
+    if options.output == Format::Json {
+        output::json(&found)?;
+    } else {
+        print(&found)?;
+    }
+    if items(&found).is_empty() {
+        if options.output == Format::Table {
+            output::line("nothing doubtful is in the configuration")?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(ExitCode::FAILURE)
+}
+
+/// Prints the findings of the mesh in `state_dir`, if it has a control plane that answers.
+pub(crate) async fn print_found(state_dir: &Path) -> anyhow::Result<()> {
+    match MeshArgs::of(state_dir).control_plane(PAGE).await {
+        Ok(found) => print(&found),
+        // That it doesn't run stands in the status already.
+        Err(_) => Ok(()),
+    }
+}
+
+fn print(found: &Value) -> anyhow::Result<()> {
+    let mut found = items(found).iter();
+    found.try_for_each(|one| output::line(&format!("{} {}", "warning:".yellow().bold(), line(one))))
+}
+
+/// Object, field, what is wrong, and what to do.
+fn line(found: &Value) -> String {
+    let parts = ["file", "object", "field", "problem"].map(|name| text(found, name));
+    let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    match text(found, "remedy") {
+        "" => parts.join(": "),
+        remedy => format!("{} ({remedy})", parts.join(": ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_finding_names_object_field_and_remedy() {
+        let found = json!({"file": "", "object": "VirtualService default/a",
+            "field": "spec.gateways[0]", "problem": "no such Gateway", "remedy": "create it"});
+        assert_eq!(
+            line(&found),
+            "VirtualService default/a: spec.gateways[0]: no such Gateway (create it)"
+        );
+    }
+}
