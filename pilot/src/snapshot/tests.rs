@@ -128,6 +128,30 @@ fn the_older_of_two_rules_for_a_host_wins_and_the_younger_is_reported() {
 }
 
 #[test]
+fn a_route_to_a_subset_without_pods_is_reported() {
+    let rules = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\n\
+        metadata: {name: a, namespace: default}\n\
+        spec: {host: a, subsets: [{name: v1, labels: {v: '1'}}, {name: v2, labels: {v: '2'}}]}\n\
+        ---\napiVersion: networking.istio.io/v1\nkind: VirtualService\n\
+        metadata: {name: a, namespace: default}\n\
+        spec: {hosts: [a], http: [{route: [{destination: {host: a, subset: v1}, weight: 50},\
+        {destination: {host: a, subset: v2}, weight: 50}]}]}\n---\n";
+    let text = format!("{SERVICE}{rules}");
+    // Before the first pod runs nothing can be said.
+    assert_eq!(snapshot(&text).problems(), []);
+    let pod = pod("a-1", "10.244.0.5", "v: '1'");
+    let problems = snapshot(&format!("{text}{}{pod}", slice("10.244.0.5")))
+        .problems()
+        .to_vec();
+    assert_eq!(problems.len(), 1, "{problems:#?}");
+    assert_eq!(
+        problems[0].field,
+        "spec.http[0].route[1].destination.subset"
+    );
+    assert!(problems[0].message.contains("selects no pod"));
+}
+
+#[test]
 fn private_services_are_seen_in_their_own_namespace_only() {
     let text = "apiVersion: v1\nkind: Service\n\
         metadata: {name: a, namespace: prod, annotations: {networking.istio.io/exportTo: '.'}}\n\
