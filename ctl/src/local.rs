@@ -9,6 +9,7 @@ mod up;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
@@ -79,6 +80,16 @@ pub(crate) enum Rollout {
         #[command(flatten)]
         scope: Scope,
     },
+    /// Wait until every pod is of the present template and ready.
+    Status {
+        /// `deployment/NAME`.
+        workload: String,
+        /// Seconds to wait; 0 only looks.
+        #[arg(long, default_value_t = 60)]
+        timeout: u64,
+        #[command(flatten)]
+        scope: Scope,
+    },
 }
 
 /// Arguments of `scale`.
@@ -136,6 +147,16 @@ pub(crate) fn run(command: Local) -> anyhow::Result<ExitCode> {
                     .rollout_restart(&scope.namespace, name)
                     .await?;
                 output::line(&format!("deployment/{name} restarted"))?;
+            }
+            Local::Rollout(Rollout::Status {
+                workload,
+                timeout,
+                scope,
+            }) => {
+                let name = deployment(&workload)?;
+                let timeout = Duration::from_secs(timeout);
+                progress::rolled_out(&scope.place.client()?, &scope.namespace, name, timeout)
+                    .await?;
             }
             Local::Scale(scale) => {
                 let name = deployment(&scale.workload)?;

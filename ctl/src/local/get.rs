@@ -86,7 +86,11 @@ fn whole(mut items: Vec<Value>, name: Option<&str>) -> Value {
 
 fn print_table(items: &[Value], get: &Get) -> anyhow::Result<()> {
     let Some(first) = items.first() else {
-        return output::line(&format!("no {} found", get.kind));
+        let place = match get.all_namespaces {
+            true => "any namespace".to_owned(),
+            false => format!("namespace {}", get.namespace),
+        };
+        return output::line(&format!("no {} found in {place}", get.kind));
     };
     let wide = get.output == Format::Wide;
     let columns = columns(text(&first["kind"]), wide);

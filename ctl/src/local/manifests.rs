@@ -133,11 +133,12 @@ fn print(outcomes: &[Outcome]) -> anyhow::Result<ExitCode> {
         let message = outcome.message.as_deref().unwrap_or_default();
         if outcome.action == "refused" {
             code = ExitCode::FAILURE;
-            output::line(&format!(
-                "{} {}: {message}",
-                "refused".red().bold(),
-                outcome.object
-            ))?;
+            // What cannot be named has its file and line in the message.
+            let object = match message.starts_with(&outcome.object) {
+                true => String::new(),
+                false => format!("{}: ", outcome.object),
+            };
+            output::line(&format!("{} {object}{message}", "refused".red().bold()))?;
         } else if message.is_empty() {
             output::line(&format!("{} {}", outcome.object, outcome.action))?;
         } else {

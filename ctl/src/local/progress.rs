@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use anyhow::{Context, bail};
 use mesh_local::api::wire::{Status, WorkloadStatus};
 use mesh_local::client::{Client, ClientError};
 use owo_colors::OwoColorize;
@@ -73,6 +74,45 @@ fn describe(workload: &WorkloadStatus) -> String {
         "ready" => format!("{} {count}", "ready".green()),
         "running" => format!("{} {count}  {}", "running".yellow(), reason.dimmed()),
         phase => format!("{} {count}  {}", phase.yellow(), reason.dimmed()),
+    }
+}
+
+/// Prints every change of one Deployment until its rollout is done.
+///
+/// # Errors
+/// If there is no such Deployment, or it isn't done after `timeout`.
+pub(super) async fn rolled_out(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    timeout: Duration,
+) -> anyhow::Result<()> {
+    let deadline = Instant::now() + timeout;
+    let mut said = String::new();
+    loop {
+        // Also says that it doesn't exist.
+        client
+            .get("deployments", Some(namespace), Some(name))
+            .await?;
+        let status = client.status().await?;
+        let mut workloads = status.workloads.iter();
+        let of = |one: &&WorkloadStatus| one.namespace == namespace && one.name == name;
+        let workload = workloads.find(of).context("its state is not known yet")?;
+        if workload.is_ready() {
+            return output::line(&format!("deployment/{name} is rolled out"));
+        }
+        let state = format!("{}; {} old", describe(workload), workload.outdated);
+        if state != said {
+            output::line(&format!("deployment/{name} {state}"))?;
+            said = state;
+        }
+        if Instant::now() >= deadline {
+            bail!(
+                "deployment/{name} is not rolled out after {} s",
+                timeout.as_secs()
+            );
+        }
+        tokio::time::sleep(ASK_EVERY).await;
     }
 }
 

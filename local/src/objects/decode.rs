@@ -51,12 +51,12 @@ fn split(text: &str) -> Vec<(usize, String)> {
     for (index, line) in text.lines().enumerate() {
         let marker = line.strip_prefix("---");
         if let Some(rest) = marker.filter(|rest| rest.is_empty() || rest.starts_with([' ', '\t'])) {
-            let content = if rest.trim_start().starts_with('#') {
-                ""
-            } else {
-                rest.trim_start()
-            };
-            documents.push((index + 1, format!("{content}\n")));
+            let rest = rest.trim_start();
+            // Lines count from one, and the document usually begins below its marker.
+            documents.push(match rest.is_empty() || rest.starts_with('#') {
+                true => (index + 2, String::new()),
+                false => (index + 1, format!("{rest}\n")),
+            });
         } else if let Some((_, document)) = documents.last_mut() {
             document.push_str(line);
             document.push('\n');

@@ -141,6 +141,10 @@ impl Controller {
         } else {
             there.join(", ")
         };
-        format!("pod {name} does not exist in namespace {namespace}, which has {there}")
+        let wanted = match name.contains('/') {
+            true => format!("a pod of {name}"),
+            false => format!("pod {name}"),
+        };
+        format!("{wanted} does not exist in namespace {namespace}, which has {there}")
     }
 }
