@@ -17,18 +17,18 @@ use crate::xds::{
 };
 
 /// A client's proxy, a server's proxy, an application.
-struct Mesh {
-    authority: Authority,
-    client: Rig,
-    server: Rig,
+pub(crate) struct Mesh {
+    pub(crate) authority: Authority,
+    pub(crate) client: Rig,
+    pub(crate) server: Rig,
     /// Where the application's client connects.
-    at: SocketAddr,
+    pub(crate) at: SocketAddr,
     /// Where strangers reach the server's proxy.
-    inbound: SocketAddr,
+    pub(crate) inbound: SocketAddr,
 }
 
 impl Mesh {
-    async fn new(app: SocketAddr, strict: bool, expected: &str, filters: Value) -> Self {
+    pub(crate) async fn new(app: SocketAddr, strict: bool, expected: &str, filters: Value) -> Self {
         let authority = Authority::new();
         let (client, server) = (Rig::new("productpage"), Rig::new("reviews"));
         client.certificate(authority.certificate(&id_of("productpage")));
@@ -53,7 +53,7 @@ impl Mesh {
         }
     }
 
-    async fn finish(self) {
+    pub(crate) async fn finish(self) {
         self.client.finish().await;
         self.server.finish().await;
     }
