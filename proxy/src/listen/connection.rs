@@ -246,10 +246,13 @@ impl Connection {
     }
 
     fn listener<'a>(&self, snapshot: &'a Snapshot) -> Option<&'a Arc<Listener>> {
+        // Not redirected: it came by a socket of the listener's own.
+        if self.destination == self.local {
+            return snapshot.listener(&self.listener);
+        }
         match self.direction {
-            Direction::Outbound => snapshot.outbound(self.destination),
             Direction::Inbound => snapshot.inbound(),
-            Direction::Gateway => snapshot.listener(&self.listener),
+            Direction::Outbound | Direction::Gateway => snapshot.outbound(self.destination),
         }
     }
 
