@@ -13,7 +13,7 @@ use mesh_config::sidecar::{CaptureMode, EgressBind};
 
 use super::http::{self, Routes, Side};
 use super::outbound_chains::{self as chains, Chain, Content};
-use super::{chain as inbound_chain, http_inspector, strings, tcp, tls_inspector};
+use super::{chain as inbound_chain, http_inspector, intercepts, strings, tcp, tls_inspector};
 use crate::model::{Address, Protocol, Registry as Source, Resolution, Service, ServicePort, Vip};
 use crate::snapshot::{Egress, Registry};
 use crate::translate::{NamedResource, access_log, context::Context, names, wire::*};
@@ -57,12 +57,6 @@ pub(super) fn build(cx: &Context<'_>) -> Arc<Vec<NamedResource>> {
             .map(|listener| NamedResource::new(listener.name.clone(), &listener))
             .collect()
     })
-}
-
-/// Whether traffic is redirected to the proxy; without that, listeners are bound on the loopback.
-fn intercepts(cx: &Context<'_>) -> bool {
-    let mode = cx.proxy.metadata.get("INTERCEPTION_MODE");
-    mode.map(String::as_str) != Some("NONE")
 }
 
 fn wildcard(cx: &Context<'_>) -> IpAddr {
