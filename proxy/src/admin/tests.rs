@@ -72,7 +72,11 @@ async fn answers_in_envoys_shapes() {
     );
     assert!(get(&control, "/clusters?format=json").await["cluster_statuses"].is_array());
     assert!(get(&control, "/listeners?format=json").await["listener_statuses"].is_array());
-    let stats = get(&control, "/stats?format=json&filter=^istio_build|^meshproxy").await;
+    let stats = get(
+        &control,
+        "/stats?format=json&filter=^istio_build|^meshproxy",
+    )
+    .await;
     assert!(stats["stats"].is_array(), "{stats}");
     let info = get(&control, "/server_info").await;
     assert_eq!(info["state"], "INITIALIZING");
