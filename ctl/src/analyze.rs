@@ -14,6 +14,9 @@ use crate::target::MeshArgs;
 /// Where the control plane lists what it found.
 const PAGE: &str = "/debug/problems";
 
+/// Findings that a status shows.
+const MOST_IN_STATUS: usize = 10;
+
 /// Options of `analyze`.
 #[derive(Args)]
 pub(crate) struct Analyze {
@@ -29,7 +32,7 @@ pub(crate) async fn run(options: &Analyze) -> anyhow::Result<ExitCode> {
     if options.output == Format::Json {
         output::json(&found)?;
     } else {
-        print(&found)?;
+        print(items(&found))?;
     }
     if items(&found).is_empty() {
         if options.output == Format::Table {
@@ -43,15 +46,23 @@ pub(crate) async fn run(options: &Analyze) -> anyhow::Result<ExitCode> {
 /// Prints the findings of the mesh in `state_dir`, if it has a control plane that answers.
 pub(crate) async fn print_found(state_dir: &Path) -> anyhow::Result<()> {
     match MeshArgs::of(state_dir).control_plane(PAGE).await {
-        Ok(found) => print(&found),
+        Ok(found) => {
+            let all = items(&found);
+            print(&all[..all.len().min(MOST_IN_STATUS)])?;
+            match all.len().saturating_sub(MOST_IN_STATUS) {
+                0 => Ok(()),
+                more => output::line(&format!("{more} more: meshctl analyze")),
+            }
+        }
         // That it doesn't run stands in the status already.
         Err(_) => Ok(()),
     }
 }
 
-fn print(found: &Value) -> anyhow::Result<()> {
-    let mut found = items(found).iter();
-    found.try_for_each(|one| output::line(&format!("{} {}", "warning:".yellow().bold(), line(one))))
+fn print(found: &[Value]) -> anyhow::Result<()> {
+    found
+        .iter()
+        .try_for_each(|one| output::line(&format!("{} {}", "warning:".yellow().bold(), line(one))))
 }
 
 /// Object, field, what is wrong, and what to do.

@@ -11,9 +11,9 @@ mod target;
 mod validate;
 mod version;
 
+use std::io::Write;
 use std::process::ExitCode;
 
-use anstream::eprintln;
 use clap::{CommandFactory, Parser, Subcommand};
 use owo_colors::OwoColorize;
 
@@ -57,7 +57,8 @@ fn main() -> ExitCode {
     match run(cli.command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("{} {error:#}", "error:".red().bold());
+            // If nobody can be told, the exit code says it.
+            let _ = writeln!(anstream::stderr(), "{} {error:#}", "error:".red().bold());
             ExitCode::FAILURE
         }
     }

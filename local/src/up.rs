@@ -34,7 +34,7 @@ pub enum UpError {
         source: io::Error,
     },
     /// A published port is held by another program.
-    #[error("port {} of {} is in use: stop the program that holds it (`ss -ltnp 'sport = :{}'` shows it) or publish another port", .addr.port(), .addr.ip(), .addr.port())]
+    #[error("port {} of {} is in use: stop the program that holds it (`ss -ltnp 'sport = :{}'` shows it)", .addr.port(), .addr.ip(), .addr.port())]
     PortTaken {
         /// The host address asked for.
         addr: SocketAddr,

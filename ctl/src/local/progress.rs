@@ -14,19 +14,17 @@ use crate::output;
 const ASK_EVERY: Duration = Duration::from_millis(150);
 
 /// Prints every change of every workload until all are ready; then where things are and what to
-/// try. `quiet`: says nothing (nobody looks).
+/// try. `pid`: the platform's process; another one on the same directory is not meant.
 ///
 /// # Errors
 /// If standard output cannot be written.
-pub(super) async fn follow(client: Client, quiet: bool) -> anyhow::Result<()> {
-    if quiet {
-        return Ok(());
-    }
+pub(super) async fn follow(client: Client, pid: Option<u32>) -> anyhow::Result<()> {
     let begun = Instant::now();
     let mut shown: BTreeMap<String, String> = BTreeMap::new();
     let mut problems: Vec<String> = Vec::new();
     loop {
         match client.status().await {
+            Ok(status) if pid != Some(status.pid) => {}
             Ok(status) => {
                 for problem in &status.problems {
                     if !problems.contains(problem) {
@@ -101,7 +99,10 @@ pub(super) async fn rolled_out(
         if workload.is_ready() {
             return output::line(&format!("deployment/{name} is rolled out"));
         }
-        let state = format!("{}; {} old", describe(workload), workload.outdated);
+        let state = match workload.outdated {
+            0 => describe(workload),
+            old => format!("{old} old; {}", describe(workload)),
+        };
         if state != said {
             output::line(&format!("deployment/{name} {state}"))?;
             said = state;
@@ -186,7 +187,7 @@ fn welcome(status: &Status, took: Duration) -> anyhow::Result<()> {
             format!("# {what}").dimmed()
         ))?;
     }
-    output::line("\nStop with Ctrl-C, or: meshctl local down")
+    Ok(())
 }
 
 fn commands(bookinfo: bool) -> [(&'static str, &'static str); 3] {
