@@ -150,12 +150,10 @@ impl Worker {
                 },
             };
             let result = exchange(&self.spec, &mut client).await;
-            let mut record = self.record.borrow_mut();
             match result {
-                Ok(()) => record.done(due, Instant::now()),
+                Ok(()) => self.record.borrow_mut().done(due, Instant::now()),
                 Err(error) => {
-                    record.failed(&error);
-                    drop(record);
+                    self.record.borrow_mut().failed(&error);
                     client = None;
                     tokio::time::sleep(PAUSE).await;
                 }

@@ -239,7 +239,7 @@ fn measure(programs: &Path, setup: &Setup, options: &Options) -> anyhow::Result<
     };
     let all = tokio::time::timeout(PATIENCE * 2, swarm.run());
     LocalSet::new()
-        .block_on(&runtime, async { all.await })
+        .block_on(&runtime, all)
         .context("the proxies did not get everything in time")?
 }
 

@@ -130,14 +130,14 @@ spec:
 "
     );
     for lane in LANES {
-        let _ = write!(
+        let _ = writeln!(
             text,
-            "  - {}    hosts: [\"bench/server.bench.svc.cluster.local\"]\n",
+            "  - {}    hosts: [\"bench/server.bench.svc.cluster.local\"]",
             declared(lane)
         );
     }
     if everything {
-        let _ = write!(text, "  - hosts: [\"mass/*\"]\n");
+        let _ = writeln!(text, "  - hosts: [\"mass/*\"]");
     }
     let _ = write!(
         text,
@@ -152,9 +152,9 @@ spec:
 "
     );
     for lane in LANES {
-        let _ = write!(
+        let _ = writeln!(
             text,
-            "  - {}    bind: {SERVER_POD}\n    defaultEndpoint: {}\n",
+            "  - {}    bind: {SERVER_POD}\n    defaultEndpoint: {}",
             declared(lane),
             ports.backend(lane.protocol)
         );
@@ -197,14 +197,14 @@ spec:
     for lane in LANES {
         let port = ports.lane(lane);
         if !lane.mtls {
-            let _ = write!(
+            let _ = writeln!(
                 text,
-                "    - {{port: {{number: {port}}}, tls: {{mode: DISABLE}}}}\n"
+                "    - {{port: {{number: {port}}}, tls: {{mode: DISABLE}}}}"
             );
         } else if lane.once {
-            let _ = write!(
+            let _ = writeln!(
                 text,
-                "    - {{port: {{number: {port}}}, connectionPool: {{http: {{maxRequestsPerConnection: 1}}}}}}\n"
+                "    - {{port: {{number: {port}}}, connectionPool: {{http: {{maxRequestsPerConnection: 1}}}}}}"
             );
         }
     }
@@ -286,9 +286,9 @@ endpoints:
 "
     );
     for endpoint in 0..count {
-        let _ = write!(
+        let _ = writeln!(
             text,
-            "- {{addresses: [{}], conditions: {{ready: true}}, targetRef: {{kind: Pod, name: service-{number}-{endpoint}, namespace: mass}}}}\n",
+            "- {{addresses: [{}], conditions: {{ready: true}}, targetRef: {{kind: Pod, name: service-{number}-{endpoint}, namespace: mass}}}}",
             mass.address(number, endpoint)
         );
     }

@@ -103,91 +103,45 @@ fn of_ratio(
     }
 }
 
+/// What, target, limit, bound, workload, compared with whom.
+type OfProcessor = (
+    &'static str,
+    &'static str,
+    f64,
+    Option<f64>,
+    &'static str,
+    Contender,
+);
+
+const SATURATED: &str = "HTTP/1.1 mTLS, saturated, CPU";
+const AT_1600: &str = "HTTP/1.1 mTLS, 1,600/s, CPU";
+const BELOW: &str = "below HAProxy's";
+const QUARTER: &str = "at most 1/4 of Envoy's";
+const FIFTH: &str = "at most 1/5 of Envoy's";
+const THIRD: &str = "at most 1/3 of Envoy's";
+const HALF: &str = "at most 1/2 of Envoy's";
+const PARITY: &str = "at most Envoy's (at least as much per CPU second)";
+
+#[rustfmt::skip]
+const OF_PROCESSOR: [OfProcessor; 10] = [
+    (SATURATED, QUARTER, 0.25, Some(0.75), HTTP1, Envoy),
+    (SATURATED, BELOW, 1.0, None, HTTP1, Haproxy),
+    (AT_1600, FIFTH, 0.2, Some(0.75), HTTP1_1600, Envoy),
+    (AT_1600, BELOW, 1.0, None, HTTP1_1600, Haproxy),
+    ("HTTP/2 mTLS, CPU", THIRD, 1.0 / 3.0, Some(1.0), HTTP2, Envoy),
+    ("gRPC mTLS, CPU", THIRD, 1.0 / 3.0, Some(1.0), GRPC, Envoy),
+    ("TCP mTLS, 100 B, CPU", "at most 3/4 of Envoy's", 0.75, Some(1.5), TCP, Envoy),
+    ("TCP mTLS, 1 MiB, CPU", PARITY, 1.0, Some(2.0), TCP_LARGE, Envoy),
+    ("TCP plaintext, 1 MiB, CPU", HALF, 0.5, Some(1.5), TCP_PLAIN_LARGE, Envoy),
+    ("connection per request over mTLS, CPU", PARITY, 1.0, Some(2.0), HANDSHAKES, Envoy),
+];
+
 fn processor(results: &Results) -> Vec<Verdict> {
-    let cpu = |workload: &str, other: Contender| {
-        ratio(results, workload, Mesh, other, Sample::microseconds)
-    };
-    let quarter = "at most 1/4 of Envoy's";
-    let third = "at most 1/3 of Envoy's";
-    let below = "below HAProxy's";
-    let rows: [(&str, &str, f64, Option<f64>, &str, Contender); 10] = [
-        (
-            "HTTP/1.1 mTLS, saturated, CPU",
-            quarter,
-            0.25,
-            Some(0.75),
-            HTTP1,
-            Envoy,
-        ),
-        (
-            "HTTP/1.1 mTLS, saturated, CPU",
-            below,
-            1.0,
-            None,
-            HTTP1,
-            Haproxy,
-        ),
-        (
-            "HTTP/1.1 mTLS, 1,600/s, CPU",
-            "at most 1/5 of Envoy's",
-            0.2,
-            Some(0.75),
-            HTTP1_1600,
-            Envoy,
-        ),
-        (
-            "HTTP/1.1 mTLS, 1,600/s, CPU",
-            below,
-            1.0,
-            None,
-            HTTP1_1600,
-            Haproxy,
-        ),
-        (
-            "HTTP/2 mTLS, CPU",
-            third,
-            1.0 / 3.0,
-            Some(1.0),
-            HTTP2,
-            Envoy,
-        ),
-        ("gRPC mTLS, CPU", third, 1.0 / 3.0, Some(1.0), GRPC, Envoy),
-        (
-            "TCP mTLS, 100 B, CPU",
-            "at most 3/4 of Envoy's",
-            0.75,
-            Some(1.5),
-            TCP,
-            Envoy,
-        ),
-        (
-            "TCP mTLS, 1 MiB, CPU",
-            "at most Envoy's (throughput per CPU second at least Envoy's)",
-            1.0,
-            Some(2.0),
-            TCP_LARGE,
-            Envoy,
-        ),
-        (
-            "TCP plaintext, 1 MiB, CPU",
-            "at most 1/2 of Envoy's",
-            0.5,
-            Some(1.5),
-            TCP_PLAIN_LARGE,
-            Envoy,
-        ),
-        (
-            "connection per request over mTLS, CPU",
-            "at most Envoy's (handshakes per CPU second at least Envoy's)",
-            1.0,
-            Some(2.0),
-            HANDSHAKES,
-            Envoy,
-        ),
-    ];
-    rows.into_iter()
+    OF_PROCESSOR
+        .into_iter()
         .map(|(what, target, limit, bound, workload, other)| {
-            of_ratio(what, target, limit, bound, cpu(workload, other))
+            let measured = ratio(results, workload, Mesh, other, Sample::microseconds);
+            of_ratio(what, target, limit, bound, measured)
         })
         .collect()
 }
@@ -209,11 +163,10 @@ fn latency(results: &Results) -> Vec<Verdict> {
         let most = ratios.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         Some([crate::results::median(ratios)?, least, most])
     };
-    let target = "at most 1/2 of Envoy's";
     vec![
-        of_ratio("added p50 at 1,000/s", target, 0.5, Some(1.5), added(0)),
+        of_ratio("added p50 at 1,000/s", HALF, 0.5, Some(1.5), added(0)),
         // The 99th percentile of a short run on a busy machine says nothing.
-        of_ratio("added p99 at 1,000/s", target, 0.5, None, added(2)),
+        of_ratio("added p99 at 1,000/s", HALF, 0.5, None, added(2)),
     ]
 }
 
@@ -250,7 +203,7 @@ fn memory(results: &Results) -> Vec<Verdict> {
         absolute("anonymous memory, 1,000 services", 16.0, known, true),
         of_ratio(
             "resident memory, 10,000 idle mTLS connections",
-            "at most 1/2 of Envoy's",
+            HALF,
             0.5,
             Some(1.0),
             ratio.map(|ratio| [ratio; 3]),

@@ -57,7 +57,7 @@ mod tests {
             port: 80,
         };
         let (_, manifests) = Changing::prepare(all);
-        let of_zero = "metadata: {name: service-0-1,";
+        let of_zero = "kind: EndpointSlice\nmetadata: {name: service-0-1,";
         let holding = manifests.iter().filter(|(_, text)| text.contains(of_zero));
         let names: Vec<&str> = holding.map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, [FILE]);

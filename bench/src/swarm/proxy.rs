@@ -75,8 +75,8 @@ impl Proxy {
     /// Lives until its stream ends.
     pub(super) async fn run(self) {
         let result = match self.flavour {
-            Flavour::Delta => self.delta().await,
-            Flavour::Sotw => self.world().await,
+            Flavour::Delta => Box::pin(self.delta()).await,
+            Flavour::Sotw => Box::pin(self.world()).await,
         };
         if let Err(error) = result {
             let failed = Event::Failed {
@@ -99,7 +99,8 @@ impl Proxy {
             requests.send(request).await?;
         }
         let outgoing = ReceiverStream::new(outgoing);
-        let mut stream: Streaming<Delta> = self.open("DeltaAggregatedResources", outgoing).await?;
+        let opening = Box::pin(self.open("DeltaAggregatedResources", outgoing));
+        let mut stream: Streaming<Delta> = opening.await?;
         let mut progress = Progress::default();
         while let Some(message) = stream.message().await? {
             let response = delta(message)?;
@@ -133,7 +134,8 @@ impl Proxy {
             requests.send(request).await?;
         }
         let outgoing = ReceiverStream::new(outgoing);
-        let mut stream: Streaming<World> = self.open("StreamAggregatedResources", outgoing).await?;
+        let opening = Box::pin(self.open("StreamAggregatedResources", outgoing));
+        let mut stream: Streaming<World> = opening.await?;
         let mut progress = Progress::default();
         let mut asked: [Vec<String>; 2] = Default::default();
         while let Some(message) = stream.message().await? {
