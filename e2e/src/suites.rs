@@ -9,6 +9,7 @@ pub mod egress;
 pub mod mtls;
 pub mod protocols;
 pub mod resilience;
+pub mod wire;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

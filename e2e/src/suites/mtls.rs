@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
-use super::{LIVE_WITHIN, Mesh, Test, echo};
+use super::{LIVE_WITHIN, Mesh, Test, echo, wire};
 use crate::deadline::{eventually, eventually_true};
 
 /// The tests of this suite.
@@ -22,6 +22,9 @@ pub const TESTS: &[Test] = &[
 
 /// A word that no packet may show.
 const SECRET: &str = "open-sesame-4711";
+/// Where the server's connections go, on the wire between the pods.
+const SERVER_PORT: u16 = 8080;
+const TLS_1_3: u16 = 0x0304;
 
 fn peer_authentication(mode: &str) -> String {
     format!(
@@ -58,16 +61,22 @@ fn strict_encrypts_and_refuses_plaintext(mesh: &Mesh) -> anyhow::Result<()> {
     })
 }
 
-/// On the pod's interface there is a TLS hello of the mesh, and the word that the request carried
+/// On the pod's interface there is a TLS hello of the mesh, answered by TLS 1.3, and the word that the request carried
 /// and the answer echoed is nowhere. (The platform's probes of the proxy's own ports are plaintext.)
 fn check_recording(packets: &str, ip: &str) -> anyhow::Result<()> {
-    ensure!(!packets.is_empty(), "nothing was captured at {ip}");
+    let frames = wire::frames(packets)?;
+    ensure!(!frames.is_empty(), "nothing was captured at {ip}");
     ensure!(
-        packets.contains("outbound_.80_._.server.echo.svc.cluster.local"),
+        wire::shows(&frames, "outbound_.80_._.server.echo.svc.cluster.local"),
         "no TLS hello of the mesh was seen"
     );
+    let versions = wire::chosen_tls_versions(&frames, SERVER_PORT);
     ensure!(
-        !packets.contains(SECRET),
+        !versions.is_empty() && versions.iter().all(|version| *version == TLS_1_3),
+        "the server chose {versions:x?}, not TLS 1.3"
+    );
+    ensure!(
+        !wire::shows(&frames, SECRET),
         "the request or its echo was readable on the wire"
     );
     Ok(())
