@@ -7,6 +7,7 @@ pub mod diagnostics;
 pub mod echo;
 pub mod egress;
 pub mod mtls;
+pub mod observability;
 pub mod protocols;
 pub mod resilience;
 pub mod wire;
@@ -120,6 +121,7 @@ pub fn all() -> Vec<Test> {
         diagnostics::TESTS,
         protocols::TESTS,
         mtls::TESTS,
+        observability::TESTS,
         authorization::TESTS,
         egress::TESTS,
         bad_input::TESTS,
