@@ -186,14 +186,29 @@ pub(crate) fn contain(
         nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set)
             .context("choose processors")?;
     }
-    // Envoy and HAProxy take the limit as it is. Only root may raise the hard one.
-    if setrlimit(Resource::RLIMIT_NOFILE, OPEN_FILES, OPEN_FILES).is_err() {
-        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("read the limit of files")?;
-        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("raise the limit of files")?;
-    }
+    // Envoy and HAProxy take the limit as it is.
+    raise_open_files()?;
     let (program, arguments) = command.split_first().context("no program")?;
     let failed = Command::new(program).args(arguments).exec();
     Err(failed).with_context(|| format!("execute {}", program.display()))
+}
+
+/// Raises this process's limit of open files as far as it may; returns it.
+///
+/// # Errors
+/// When the system refuses even what is allowed.
+pub(crate) fn raise_open_files() -> anyhow::Result<u64> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("read the limit of files")?;
+    if soft >= OPEN_FILES {
+        return Ok(soft);
+    }
+    // Above the hard limit only with a privilege.
+    let wanted = OPEN_FILES.max(hard);
+    if setrlimit(Resource::RLIMIT_NOFILE, wanted, wanted).is_ok() {
+        return Ok(wanted);
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("raise the limit of files")?;
+    Ok(hard)
 }
 
 /// Arguments of the types that programs take.

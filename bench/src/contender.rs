@@ -26,6 +26,8 @@ pub(crate) use manifests::mass;
 pub(crate) use manifests::{Mass, slice};
 pub(crate) use mesh::{ControlPlane, ENDPOINTS, service_account};
 
+/// Files that a proxy needs besides those of connections: HAProxy reserves the most.
+const SPARE_FILES: u64 = 200;
 /// How long a contender may take to come up.
 const START: Duration = Duration::from_secs(30);
 
@@ -79,8 +81,18 @@ pub(crate) struct Setup {
     pub(crate) processors: Processors,
     /// Workers of each proxy.
     pub(crate) workers: usize,
+    /// Files that a proxy may open.
+    pub(crate) open_files: u64,
     /// Services that are configured besides the one that is called.
     pub(crate) services: usize,
+}
+
+impl Setup {
+    /// Connections that a proxy can forward: each needs two files.
+    pub(crate) fn connections(&self) -> usize {
+        let files = self.open_files.saturating_sub(SPARE_FILES);
+        usize::try_from(files / 2).unwrap_or(usize::MAX)
+    }
 }
 
 /// The programs of a run.

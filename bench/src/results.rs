@@ -152,6 +152,14 @@ impl Results {
         median(samples.filter_map(figure).collect())
     }
 
+    /// The number of idle connections that memory was measured with.
+    pub(crate) fn connections(&self) -> Option<usize> {
+        self.memory.iter().find_map(|one| match one.situation {
+            Situation::Connections(count) => Some(count),
+            Situation::Idle | Situation::Services(_) => None,
+        })
+    }
+
     /// What is known of a contender's memory.
     pub(crate) fn memory(&self, situation: Situation, contender: Contender) -> Option<&OfMemory> {
         self.memory

@@ -10,9 +10,9 @@ use crate::options::Run;
 use crate::place::{LANES, Ports};
 use crate::results::{Results, Situation};
 use crate::workload::{self, Times, Workload};
-use crate::{measure, memory, parts, report, swarm};
+use crate::{child, measure, memory, parts, report, swarm};
 
-/// Idle connections whose memory is measured.
+/// Idle connections whose memory is measured; fewer where the limit of open files is below 20,200.
 pub(crate) const CONNECTIONS: usize = 10_000;
 /// Configured services whose memory is measured; the second number in full runs only.
 pub(crate) const SERVICES: [usize; 2] = [1_000, 10_000];
@@ -162,6 +162,7 @@ fn setup(plan: &Plan<'_>, workers: usize, services: usize) -> anyhow::Result<Set
         },
         processors: Processors::divide(workers)?,
         workers,
+        open_files: child::raise_open_files()?,
         services,
     })
 }
@@ -227,13 +228,14 @@ fn resting(plan: &Plan<'_>, contender: Contender, results: &mut Results) -> anyh
     }
     if plan.wants("memory-connections") && (compared || !plan.options.quick) {
         let setup = setup(plan, 1, 0)?;
-        memory::connections(contender, &plan.programs, &setup, CONNECTIONS, results)?;
-        let situation = Situation::Connections(CONNECTIONS);
+        let count = CONNECTIONS.min(setup.connections());
+        memory::connections(contender, &plan.programs, &setup, count, results)?;
+        let situation = Situation::Connections(count);
         tell_memory(
             results,
             situation,
             contender,
-            &format!("{CONNECTIONS} connections"),
+            &format!("{count} connections"),
         );
     }
     Ok(())

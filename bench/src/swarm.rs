@@ -19,7 +19,7 @@ use serde::Serialize;
 use tokio::sync::mpsc::{Receiver, channel};
 use tokio::task::LocalSet;
 
-use crate::child::Processors;
+use crate::child::{self, Processors};
 use crate::contender::{ControlPlane, ENDPOINTS, Mass, Setup};
 use crate::place::Ports;
 use crate::proc::Memory;
@@ -178,6 +178,7 @@ pub(crate) fn command(options: &Options) -> anyhow::Result<()> {
         },
         processors: Processors::default(),
         workers: 1,
+        open_files: child::raise_open_files()?,
         services: options.services as usize,
     };
     let found = measure(own, &setup, options)?;
@@ -237,9 +238,11 @@ fn measure(programs: &Path, setup: &Setup, options: &Options) -> anyhow::Result<
         options: options.clone(),
         mass,
     };
-    let all = tokio::time::timeout(PATIENCE * 2, swarm.run());
     LocalSet::new()
-        .block_on(&runtime, all)
+        // A timer needs the runtime that it is made in.
+        .block_on(&runtime, async {
+            tokio::time::timeout(PATIENCE * 2, swarm.run()).await
+        })
         .context("the proxies did not get everything in time")?
 }
 

@@ -23,8 +23,8 @@ pub(super) fn start(program: &Path, setup: &Setup, directory: &Path) -> anyhow::
         proxies.push(Child::start(Program {
             name: &format!("HAProxy of the {name}"),
             path: program,
-            // In the foreground, quietly.
-            arguments: arguments([&"-db", &"-q", &"-f", &path]),
+            // In the foreground.
+            arguments: arguments([&"-db", &"-f", &path]),
             environment: Vec::new(),
             processors: &setup.processors.proxies,
             log: Some(directory.join(format!("haproxy-{name}.log"))),
@@ -46,7 +46,7 @@ fn head(setup: &Setup) -> String {
     format!(
         "global
   nbthread {}
-  maxconn 30000
+  maxconn {}
   log stdout format raw local0
   ssl-default-bind-options ssl-min-ver TLSv1.2
 defaults
@@ -56,7 +56,8 @@ defaults
   timeout server 1h
   retries 2
 ",
-        setup.workers
+        setup.workers,
+        setup.connections()
     )
 }
 

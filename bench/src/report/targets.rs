@@ -190,7 +190,8 @@ fn memory(results: &Results) -> Vec<Verdict> {
         }
     };
     let known = Situation::Services(SERVICES[0]);
-    let open = Situation::Connections(CONNECTIONS);
+    let count = results.connections().unwrap_or(CONNECTIONS);
+    let open = Situation::Connections(count);
     let of = |contender| Some(results.memory(open, contender)?.medians()?.0);
     let ratio = of(Mesh).zip(of(Envoy)).map(|(ours, theirs)| ours / theirs);
     let busy = results
@@ -202,7 +203,7 @@ fn memory(results: &Results) -> Vec<Verdict> {
         absolute("resident memory, 1,000 services", 24.0, known, false),
         absolute("anonymous memory, 1,000 services", 16.0, known, true),
         of_ratio(
-            "resident memory, 10,000 idle mTLS connections",
+            &format!("resident memory, {count} idle mTLS connections"),
             HALF,
             0.5,
             Some(1.0),
