@@ -22,8 +22,8 @@ pub const TESTS: &[Test] = &[
 
 /// A word that no packet may show.
 const SECRET: &str = "open-sesame-4711";
-/// Where the server's connections go, on the wire between the pods.
-const SERVER_PORT: u16 = 8080;
+/// A port of the server to which a new client has no connection, as no wait for readiness uses it.
+const SERVER_PORT: u16 = 8090;
 const TLS_1_3: u16 = 0x0304;
 
 fn peer_authentication(mode: &str) -> String {
@@ -46,7 +46,7 @@ fn strict_encrypts_and_refuses_plaintext(mesh: &Mesh) -> anyhow::Result<()> {
         let recording = std::thread::scope(|scope| {
             let capture = scope.spawn(|| echo.run(&echo.server, &["capture", "--seconds", "3"]));
             std::thread::sleep(Duration::from_secs(1));
-            let secret = format!("http://server.echo/{SECRET}");
+            let secret = format!("http://server.echo:{SERVER_PORT}/{SECRET}");
             let answered = echo.status(
                 &echo.client,
                 &["-H", &format!("x-secret: {SECRET}"), &secret],
@@ -61,13 +61,13 @@ fn strict_encrypts_and_refuses_plaintext(mesh: &Mesh) -> anyhow::Result<()> {
     })
 }
 
-/// On the pod's interface there is a TLS hello of the mesh, answered by TLS 1.3, and the word that the request carried
-/// and the answer echoed is nowhere. (The platform's probes of the proxy's own ports are plaintext.)
+/// On the pod's interface there is a TLS hello of the mesh, answered by TLS 1.3, and the word that
+/// the request carried and the answer echoed is nowhere. (The platform's probes of the proxy's own ports are plaintext.)
 fn check_recording(packets: &str, ip: &str) -> anyhow::Result<()> {
     let frames = wire::frames(packets)?;
     ensure!(!frames.is_empty(), "nothing was captured at {ip}");
     ensure!(
-        wire::shows(&frames, "outbound_.80_._.server.echo.svc.cluster.local"),
+        wire::shows(&frames, "outbound_.8090_._.server.echo.svc.cluster.local"),
         "no TLS hello of the mesh was seen"
     );
     let versions = wire::chosen_tls_versions(&frames, SERVER_PORT);
