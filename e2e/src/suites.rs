@@ -8,6 +8,7 @@ pub mod echo;
 pub mod egress;
 pub mod mtls;
 pub mod observability;
+pub mod platform;
 pub mod protocols;
 pub mod resilience;
 pub mod wire;
@@ -119,6 +120,7 @@ pub fn all() -> Vec<Test> {
     [
         bookinfo::TESTS,
         diagnostics::TESTS,
+        platform::TESTS,
         protocols::TESTS,
         mtls::TESTS,
         observability::TESTS,

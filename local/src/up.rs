@@ -23,7 +23,7 @@ pub use outer::{InnerExit, Outer};
 #[derive(Debug, thiserror::Error)]
 pub enum UpError {
     /// The kernel or its configuration forbids unprivileged namespaces.
-    #[error("{step} is forbidden here: {source}; {remedy}")]
+    #[error("{step} is forbidden here; {remedy}")]
     Forbidden {
         /// What was attempted.
         step: &'static str,
