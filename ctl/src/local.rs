@@ -34,7 +34,7 @@ pub(crate) enum Local {
     Logs(pod::Logs),
     /// Run a command in a container.
     Exec(pod::Exec),
-    /// Restart the pods of a Deployment, one after the other.
+    /// Restart the pods of a Deployment one after the other, or wait until that is done.
     #[command(subcommand)]
     Rollout(Rollout),
     /// Give a Deployment another number of pods.

@@ -11,9 +11,13 @@ use crate::output;
 
 /// Arguments of `label`.
 #[derive(Args, Debug)]
+#[command(
+    override_usage = "meshctl local label [OPTIONS] KIND NAME KEY=VALUE|KEY-...",
+    after_help = "Example: meshctl local label namespace default istio-injection=enabled"
+)]
 pub(crate) struct Label {
     /// KIND NAME (or KIND/NAME), then KEY=VALUE to set a label, KEY- to remove one.
-    #[arg(required = true, num_args = 2.., value_name = "KIND NAME KEY=VALUE|KEY-")]
+    #[arg(required = true, num_args = 2.., value_name = "WORDS")]
     words: Vec<String>,
     /// Change labels that have another value.
     #[arg(long)]
