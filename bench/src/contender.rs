@@ -19,7 +19,7 @@ use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::child::{Child, Output, Processors, Program, arguments};
-use crate::place::{Lane, Ports, Protocol};
+use crate::place::{Lane, Ports, Protocol, check_free};
 
 #[cfg(test)]
 pub(crate) use manifests::mass;
@@ -98,8 +98,8 @@ impl Setup {
 /// The programs of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Programs {
-    /// Directory of `meshproxy` and `meshd`.
-    pub(crate) own: PathBuf,
+    /// Directory of `meshproxy` and `meshd`, or what is missing.
+    pub(crate) own: Result<PathBuf, String>,
     /// Envoy, or why there is none.
     pub(crate) envoy: Result<PathBuf, String>,
     /// HAProxy, or why there is none.
@@ -127,7 +127,14 @@ impl Pair {
         programs: &Programs,
         setup: &Setup,
     ) -> anyhow::Result<Self> {
-        setup.ports.check_free()?;
+        let mut ports = setup.ports.of_server();
+        if contender != Contender::Direct {
+            ports.extend(setup.ports.of_pair());
+        }
+        if contender == Contender::Mesh {
+            ports.extend(setup.ports.of_mesh());
+        }
+        check_free(&ports)?;
         let directory = tempfile::Builder::new()
             .prefix("mesh-bench-")
             .tempdir()
@@ -136,7 +143,7 @@ impl Pair {
         let place = directory.path();
         let (proxies, mut others) = match contender {
             Contender::Direct => (Vec::new(), Vec::new()),
-            Contender::Mesh => mesh::start(&programs.own, setup, place)?,
+            Contender::Mesh => mesh::start(&found(&programs.own)?, setup, place)?,
             Contender::Envoy => (
                 envoy::start(&found(&programs.envoy)?, setup, place)?,
                 vec![],
@@ -174,7 +181,11 @@ impl Pair {
     }
 }
 
-fn found(program: &Result<PathBuf, String>) -> anyhow::Result<PathBuf> {
+/// A program, or an error that says why there is none.
+///
+/// # Errors
+/// When there is none.
+pub(crate) fn found(program: &Result<PathBuf, String>) -> anyhow::Result<PathBuf> {
     program.clone().map_err(anyhow::Error::msg)
 }
 

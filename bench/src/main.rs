@@ -15,6 +15,7 @@ mod report;
 mod results;
 mod run;
 mod server;
+mod soak;
 mod swarm;
 mod workload;
 
@@ -32,6 +33,7 @@ fn main() -> anyhow::Result<ExitCode> {
     };
     match command {
         Command::XdsSwarm(options) => swarm::command(&options)?,
+        Command::Soak(options) => return soak::command(&options),
         Command::Server { http1, http2, tcp } => server::run(http1, http2, tcp)?,
         Command::Load { spec } => load::run(&parse(&spec)?)?,
         Command::Idle { spec } => load::hold(&parse(&spec)?)?,

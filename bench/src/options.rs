@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::contender::Contender;
-use crate::swarm;
+use crate::{soak, swarm};
 
 /// Measures our sidecar pair beside no mesh, Envoy and HAProxy, all on the loopback of this machine.
 #[derive(Parser)]
@@ -35,7 +35,7 @@ pub(crate) struct Run {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) rounds: u32,
     /// Seconds of each measurement. Default: 5, with --quick 0.5.
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", overrides_with = "seconds")]
     pub(crate) seconds: Option<f64>,
     /// Write all results as JSON.
     #[arg(long, value_name = "FILE")]
@@ -68,6 +68,8 @@ pub(crate) struct Run {
 pub(crate) enum Command {
     /// Simulates many proxies on meshd: time to convergence, bytes per push, memory.
     XdsSwarm(swarm::Options),
+    /// Runs our pair under connection churn for minutes and tells whether its memory grows.
+    Soak(soak::Options),
     /// The application behind the mesh.
     #[command(hide = true)]
     Server {

@@ -163,27 +163,43 @@ impl Ports {
         self.base + 60
     }
 
-    /// Fails if a port that a contender needs is taken.
-    ///
-    /// # Errors
-    /// Names the port.
-    pub(crate) fn check_free(self) -> anyhow::Result<()> {
-        let wildcard = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        let lanes = LANES.map(|lane| self.lane(lane));
+    /// The ports of the server.
+    pub(crate) fn of_server(self) -> Vec<u16> {
+        [Protocol::Http1, Protocol::Http2, Protocol::Tcp]
+            .map(|protocol| self.backend(protocol).port())
+            .into()
+    }
+
+    /// The ports of a pair, besides the server's.
+    pub(crate) fn of_pair(self) -> Vec<u16> {
+        let lanes = LANES.iter().map(|lane| self.lane(*lane));
+        lanes.chain([self.mass()]).collect()
+    }
+
+    /// The further ports of our pair and its control plane.
+    pub(crate) fn of_mesh(self) -> Vec<u16> {
         let own = [0, 1].map(|proxy| self.own(proxy));
         let own = own
             .iter()
-            .flat_map(|ports| [ports.admin, ports.status, ports.readiness, ports.metrics]);
-        let all = lanes.into_iter().chain(self.control()).chain(own);
-        for port in all.chain([self.mass()]) {
-            TcpListener::bind((wildcard, port)).with_context(|| {
-                format!(
-                    "port {port} is taken (`ss -ltnp` tells by whom); free it, or choose others with --base-port"
-                )
-            })?;
-        }
-        Ok(())
+            .flat_map(|own| [own.admin, own.status, own.readiness, own.metrics]);
+        own.chain(self.control()).collect()
     }
+}
+
+/// Fails if one of the ports is taken.
+///
+/// # Errors
+/// Names the port.
+pub(crate) fn check_free(ports: &[u16]) -> anyhow::Result<()> {
+    let wildcard = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    for port in ports {
+        TcpListener::bind((wildcard, *port)).with_context(|| {
+            format!(
+                "port {port} is taken (`ss -ltnp` tells by whom); free it, or choose others with --base-port"
+            )
+        })?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -195,23 +211,17 @@ mod tests {
     #[test]
     fn no_port_is_given_twice() {
         let ports = Ports { base: 24000 };
-        let mut all: Vec<u16> = LANES.iter().map(|lane| ports.lane(*lane)).collect();
-        all.extend([20, 21, 22].map(|offset| 24000 + offset));
-        all.extend(ports.control());
-        for proxy in [0, 1] {
-            let own = ports.own(proxy);
-            all.extend([own.admin, own.status, own.readiness, own.metrics]);
-        }
-        all.push(ports.mass());
+        let all = [ports.of_server(), ports.of_pair(), ports.of_mesh()].concat();
         let distinct: BTreeSet<u16> = all.iter().copied().collect();
         assert_eq!(distinct.len(), all.len());
+        assert!(all.iter().all(|port| (24000..24064).contains(port)));
     }
 
     #[test]
     fn a_taken_port_is_named() {
         let taken = TcpListener::bind("0.0.0.0:0").unwrap();
         let port = taken.local_addr().unwrap().port();
-        let error = Ports { base: port }.check_free().unwrap_err().to_string();
+        let error = check_free(&[port]).unwrap_err().to_string();
         assert!(error.contains(&format!("port {port} is taken")), "{error}");
     }
 }

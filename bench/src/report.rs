@@ -2,6 +2,7 @@
 
 mod chart;
 mod machine;
+mod markdown;
 mod table;
 mod targets;
 
@@ -36,7 +37,7 @@ pub(crate) fn write(options: &Run, results: &Results) -> anyhow::Result<ExitCode
         .write_all(text.as_bytes())
         .context("write the report")?;
     if let Some(path) = &options.markdown {
-        save(path, &self::text(results, &verdicts, table::Form::Markdown))?;
+        markdown::save(path, &self::text(results, &verdicts, table::Form::Markdown))?;
     }
     if let Some(path) = &options.json {
         let document = Document {
@@ -51,13 +52,15 @@ pub(crate) fn write(options: &Run, results: &Results) -> anyhow::Result<ExitCode
     if !options.quick {
         return Ok(ExitCode::SUCCESS);
     }
-    let broken: Vec<String> = verdicts
+    let mut broken: Vec<String> = verdicts
         .iter()
         .filter_map(targets::Verdict::broken_bound)
         .collect();
+    let ours = results.failures.iter().filter(|one| one.is_ours());
+    broken.extend(ours.map(|one| one.what.clone()));
     let mut errors = std::io::stderr();
     for bound in &broken {
-        writeln!(errors, "bound broken: {bound}")?;
+        writeln!(errors, "failed: {bound}")?;
     }
     Ok(if broken.is_empty() {
         ExitCode::SUCCESS
@@ -88,7 +91,7 @@ fn text(results: &Results, verdicts: &[targets::Verdict], form: table::Form) -> 
     if !results.failures.is_empty() {
         text.push_str("\nWhat went wrong:\n");
         for failure in &results.failures {
-            text.push_str(&format!("- {failure}\n"));
+            text.push_str(&format!("- {}\n", failure.what));
         }
     }
     text

@@ -19,8 +19,24 @@ pub(crate) struct Results {
     pub(crate) parts: Vec<Part>,
     /// The control plane under many proxies.
     pub(crate) control_plane: Option<crate::swarm::Findings>,
-    /// What went wrong, in words.
-    pub(crate) failures: Vec<String>,
+    /// What went wrong.
+    pub(crate) failures: Vec<Failure>,
+}
+
+/// Something that went wrong; the rest went on.
+#[derive(Debug, Serialize)]
+pub(crate) struct Failure {
+    /// With whom; `None`: with what is measured without contenders.
+    pub(crate) contender: Option<Contender>,
+    /// In words.
+    pub(crate) what: String,
+}
+
+impl Failure {
+    /// It is ours, not that of somebody who is only compared with us.
+    pub(crate) fn is_ours(&self) -> bool {
+        matches!(self.contender, None | Some(Contender::Mesh))
+    }
 }
 
 /// Where and when a run was.

@@ -8,9 +8,9 @@ use crate::child::Processors;
 use crate::contender::{Contender, Pair, Programs, Setup, install};
 use crate::options::Run;
 use crate::place::{LANES, Ports};
-use crate::results::{Results, Situation};
+use crate::results::{Failure, Results, Situation};
 use crate::workload::{self, Times, Workload};
-use crate::{child, measure, memory, parts, report, swarm};
+use crate::{child, contender, measure, memory, parts, report, swarm};
 
 /// Idle connections whose memory is measured; fewer where the limit of open files is below 20,200.
 pub(crate) const CONNECTIONS: usize = 10_000;
@@ -117,13 +117,12 @@ fn available(contender: Contender, programs: &Programs, results: &mut Results) -
     let missing = match contender {
         Contender::Envoy => programs.envoy.as_ref().err(),
         Contender::Haproxy => programs.haproxy.as_ref().err(),
-        Contender::Direct | Contender::Mesh => None,
+        Contender::Mesh => programs.own.as_ref().err(),
+        Contender::Direct => None,
     };
     if let Some(reason) = missing {
-        fail(
-            results,
-            &format!("{} is left out: {reason}", contender.name()),
-        );
+        let reason = format!("left out: {reason}");
+        fail(results, Some(contender), &reason);
     }
     missing.is_none()
 }
@@ -142,7 +141,7 @@ fn turn(plan: &Plan<'_>, contender: Contender, round: u32, results: &mut Results
             continue;
         }
         if let Err(error) = under_load(plan, contender, workers, &workloads, idle, results) {
-            fail(results, &format!("{}: {error:#}", contender.name()));
+            fail(results, Some(contender), &format!("{error:#}"));
         }
     }
     // The configuration is what it is; one round tells.
@@ -151,7 +150,7 @@ fn turn(plan: &Plan<'_>, contender: Contender, round: u32, results: &mut Results
         return;
     }
     if let Err(error) = resting(plan, contender, results) {
-        fail(results, &format!("{}: {error:#}", contender.name()));
+        fail(results, Some(contender), &format!("{error:#}"));
     }
 }
 
@@ -195,10 +194,12 @@ fn under_load(
                 results.add_sample(workload.name, contender, sample);
             }
             Err(error) => {
-                let name = workload.name;
-                fail(results, &format!("{}, {name}: {error:#}", contender.name()));
+                let what = format!("{}: {error:#}", workload.name);
+                fail(results, Some(contender), &what);
                 // Without its processes nothing else can be measured in this turn.
-                pair.check()?;
+                if pair.check().is_err() {
+                    return Ok(());
+                }
             }
         }
     }
@@ -258,23 +259,29 @@ fn alone(plan: &Plan<'_>, results: &mut Results) {
     if plan.wants("parts") {
         match parts::measure() {
             Ok(parts) => results.parts = parts,
-            Err(error) => fail(results, &format!("parts: {error:#}")),
+            Err(error) => fail(results, None, &format!("parts: {error:#}")),
         }
     }
     if plan.wants("control-plane") {
         say("control plane");
-        let found = setup(plan, 1, 0)
-            .and_then(|setup| swarm::for_targets(&plan.programs.own, &setup, plan.options.quick));
+        let found = setup(plan, 1, 0).and_then(|setup| {
+            let own = contender::found(&plan.programs.own)?;
+            swarm::for_targets(&own, &setup, plan.options.quick)
+        });
         match found {
             Ok(found) => results.control_plane = Some(found),
-            Err(error) => fail(results, &format!("control plane: {error:#}")),
+            Err(error) => fail(results, None, &format!("control plane: {error:#}")),
         }
     }
 }
 
-fn fail(results: &mut Results, what: &str) {
-    say(what);
-    results.failures.push(what.to_owned());
+fn fail(results: &mut Results, contender: Option<Contender>, what: &str) {
+    let what = match contender {
+        Some(contender) => format!("{}: {what}", contender.name()),
+        None => what.to_owned(),
+    };
+    say(&what);
+    results.failures.push(Failure { contender, what });
 }
 
 /// Progress goes to standard error, the report to standard output.

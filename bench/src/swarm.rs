@@ -20,8 +20,8 @@ use tokio::sync::mpsc::{Receiver, channel};
 use tokio::task::LocalSet;
 
 use crate::child::{self, Processors};
-use crate::contender::{ControlPlane, ENDPOINTS, Mass, Setup};
-use crate::place::Ports;
+use crate::contender::{ControlPlane, ENDPOINTS, Mass, Setup, found, install};
+use crate::place::{Ports, check_free};
 use crate::proc::Memory;
 use change::Changing;
 use proxy::{Event, Proxy};
@@ -172,6 +172,7 @@ fn nearest(mut values: Vec<f64>, percentile: f64) -> Option<f64> {
 pub(crate) fn command(options: &Options) -> anyhow::Result<()> {
     let own = std::env::current_exe().context("find this program")?;
     let own = own.parent().context("find this program's directory")?;
+    let own = found(&install::ours(own))?;
     let setup = Setup {
         ports: Ports {
             base: options.base_port,
@@ -181,7 +182,7 @@ pub(crate) fn command(options: &Options) -> anyhow::Result<()> {
         open_files: child::raise_open_files()?,
         services: options.services as usize,
     };
-    let found = measure(own, &setup, options)?;
+    let found = measure(&own, &setup, options)?;
     let mut out = std::io::stdout();
     for (name, value) in found.rows() {
         writeln!(out, "{name:58} {value}")?;
@@ -217,7 +218,7 @@ pub(crate) fn for_targets(programs: &Path, setup: &Setup, quick: bool) -> anyhow
 }
 
 fn measure(programs: &Path, setup: &Setup, options: &Options) -> anyhow::Result<Findings> {
-    setup.ports.check_free()?;
+    check_free(&setup.ports.of_mesh())?;
     let directory = tempfile::Builder::new()
         .prefix("mesh-bench-")
         .tempdir()

@@ -23,17 +23,10 @@ pub(crate) struct Wanted {
 /// Finds all programs. Ours are beside this one.
 ///
 /// # Errors
-/// When ours are missing: they must have been built.
+/// When this program's own place cannot be found.
 pub(crate) fn find(wanted: &Wanted) -> anyhow::Result<Programs> {
     let own = std::env::current_exe().context("find this program")?;
     let own = own.parent().context("find this program's directory")?;
-    for name in ["meshproxy", "meshd"] {
-        ensure!(
-            own.join(name).is_file(),
-            "{name} is not in {}: build it in the same profile (`cargo bench-mesh` does)",
-            own.display()
-        );
-    }
     let named = |path: &PathBuf| {
         path.is_file()
             .then(|| path.clone())
@@ -50,10 +43,24 @@ pub(crate) fn find(wanted: &Wanted) -> anyhow::Result<Programs> {
         }),
     };
     Ok(Programs {
-        own: own.to_owned(),
+        own: ours(own),
         envoy,
         haproxy,
     })
+}
+
+/// The directory of our programs.
+pub(crate) fn ours(directory: &Path) -> Result<PathBuf, String> {
+    let missing = ["meshproxy", "meshd"]
+        .into_iter()
+        .find(|name| !directory.join(name).is_file());
+    match missing {
+        None => Ok(directory.to_owned()),
+        Some(name) => Err(format!(
+            "{name} is not in {}: build it in the same profile (`cargo bench-mesh` does)",
+            directory.display()
+        )),
+    }
 }
 
 fn on_path(name: &str) -> Option<PathBuf> {
