@@ -5,15 +5,18 @@ use std::process::ExitCode;
 
 use clap::Args;
 use owo_colors::OwoColorize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::envoy::{items, text};
 use crate::output::{self, Format};
+use crate::proxy_status;
 use crate::target::MeshArgs;
 
 /// Where the control plane lists what it found.
 const PAGE: &str = "/debug/problems";
 
+/// Where it lists its proxies.
+const STATUS_PAGE: &str = "/debug/syncz";
 /// Findings that a status shows.
 const MOST_IN_STATUS: usize = 10;
 
@@ -28,13 +31,17 @@ pub(crate) struct Analyze {
 
 /// Prints a line per finding. Exit code 1 if there is one.
 pub(crate) async fn run(options: &Analyze) -> anyhow::Result<ExitCode> {
-    let found = options.mesh.mesh()?.control_plane(PAGE).await?;
-    if options.output == Format::Json {
-        output::json(&found)?;
-    } else {
-        print(items(&found))?;
+    let mesh = options.mesh.mesh()?;
+    let mut found = items(&mesh.control_plane(PAGE).await?).to_vec();
+    for proxy in items(&mesh.control_plane(STATUS_PAGE).await?) {
+        found.extend(refusals(proxy));
     }
-    if items(&found).is_empty() {
+    if options.output == Format::Json {
+        output::json(&found.clone().into())?;
+    } else {
+        print(&found)?;
+    }
+    if found.is_empty() {
         if options.output == Format::Table {
             output::line("nothing doubtful is in the configuration")?;
         }
@@ -65,6 +72,20 @@ fn print(found: &[Value]) -> anyhow::Result<()> {
         .try_for_each(|one| output::line(&format!("{} {}", "warning:".yellow().bold(), line(one))))
 }
 
+/// What a proxy refused, as the control plane's own findings look.
+fn refusals(proxy: &Value) -> impl Iterator<Item = Value> {
+    let object = format!("Proxy {}", proxy_status::name(proxy));
+    proxy_status::refused(proxy).map(move |(kind, why)| {
+        json!({
+            "file": "",
+            "object": object,
+            "field": kind,
+            "problem": format!("refused: {why}"),
+            "remedy": "it keeps the last good configuration until the object behind this is corrected",
+        })
+    })
+}
+
 /// Object, field, what is wrong, and what to do.
 fn line(found: &Value) -> String {
     let parts = ["file", "object", "field", "problem"].map(|name| text(found, name));
@@ -77,8 +98,6 @@ fn line(found: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
