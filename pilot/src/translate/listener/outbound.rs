@@ -40,7 +40,8 @@ struct Place {
 /// The outbound listeners of a sidecar; those for pods of headless services include its own, which the
 /// caller leaves out.
 pub(super) fn build(cx: &Context<'_>) -> Arc<Vec<NamedResource>> {
-    let proxy = format!("{} {}", intercepts(cx), cx.proxy.ip.is_ipv4());
+    let sampling = cx.config().tracing.sampling.as_f64();
+    let proxy = format!("{} {} {sampling}", intercepts(cx), cx.proxy.ip.is_ipv4());
     crate::translate::cached(cx, "outbound listeners", proxy, || {
         let mut map: BTreeMap<(IpAddr, u16), Entry> = BTreeMap::new();
         for egress in &cx.scope.egress {
