@@ -75,10 +75,7 @@ pub(crate) fn run(spec: &Spec) -> anyhow::Result<()> {
 
 async fn drive(spec: Rc<Spec>) -> anyhow::Result<Outcome> {
     let record = Rc::new(RefCell::new(Record::new()?));
-    let tickets = spec
-        .rate
-        .map(|rate| pace::start(rate, spec.warm_up + spec.measure))
-        .transpose()?;
+    let tickets = spec.rate.map(pace::start).transpose()?;
     let mut workers = Vec::new();
     for _ in 0..spec.connections {
         let of_connection = connect(&spec, &record).await;
@@ -98,7 +95,8 @@ async fn drive(spec: Rc<Spec>) -> anyhow::Result<Outcome> {
     writeln!(std::io::stdout(), "measuring").context("tell the start")?;
     tokio::time::sleep(spec.measure).await;
     record.borrow_mut().close(Instant::now(), spec.rate);
-    if spec.rate.is_some() {
+    if let Some(tickets) = tickets {
+        tickets.stop();
         let all = futures::future::join_all(&mut workers);
         // Those that are late even then are counted as unfinished.
         let _ = tokio::time::timeout(LATE, all).await;

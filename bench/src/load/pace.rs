@@ -4,6 +4,8 @@
 //! measured.
 
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -15,40 +17,49 @@ const BEHIND: usize = 1 << 20;
 
 /// The requests that are due.
 #[derive(Clone)]
-pub(super) struct Tickets(Rc<Mutex<Receiver<Instant>>>);
+pub(super) struct Tickets {
+    due: Rc<Mutex<Receiver<Instant>>>,
+    stop: Arc<AtomicBool>,
+}
 
 impl Tickets {
     /// Waits for a request to be due; since when it is. `None` after the last.
     pub(super) async fn next(&self) -> Option<Instant> {
-        self.0.lock().await.recv().await
+        self.due.lock().await.recv().await
+    }
+
+    /// Hands out no more; those that are due stay so.
+    pub(super) fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
     }
 }
 
-/// Hands out `rate` tickets a second for as long as `length`.
+/// Hands out `rate` tickets a second until it is stopped.
 ///
 /// # Errors
 /// When there can be no thread.
-pub(super) fn start(rate: u32, length: Duration) -> anyhow::Result<Tickets> {
+pub(super) fn start(rate: u32) -> anyhow::Result<Tickets> {
     let (sender, receiver) = channel(BEHIND);
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
     std::thread::Builder::new()
         .name("pace".to_owned())
-        .spawn(move || hand_out(rate, length, &sender))
+        .spawn(move || hand_out(rate, &sender, &stopped))
         .context("start the clock's thread")?;
-    Ok(Tickets(Rc::new(Mutex::new(receiver))))
+    Ok(Tickets {
+        due: Rc::new(Mutex::new(receiver)),
+        stop,
+    })
 }
 
-fn hand_out(rate: u32, length: Duration, tickets: &Sender<Instant>) {
+fn hand_out(rate: u32, tickets: &Sender<Instant>, stopped: &AtomicBool) {
     // Without it the kernel may wake us 50 us late.
     let _ = nix::sys::prctl::set_timerslack(1);
     let start = Instant::now();
     for number in 0..u64::MAX {
-        let due = Duration::from_nanos(number * 1_000_000_000 / u64::from(rate));
-        if due >= length {
-            return;
-        }
-        let due = start + due;
+        let due = start + Duration::from_nanos(number * 1_000_000_000 / u64::from(rate));
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        if tickets.try_send(due).is_err() {
+        if stopped.load(Ordering::Relaxed) || tickets.try_send(due).is_err() {
             return;
         }
     }
