@@ -19,6 +19,7 @@ use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::child::{Child, Output, Processors, Program, arguments};
+use crate::directory;
 use crate::place::{Lane, Ports, Protocol, check_free};
 
 #[cfg(test)]
@@ -81,6 +82,8 @@ pub(crate) struct Setup {
     pub(crate) processors: Processors,
     /// Workers of each proxy.
     pub(crate) workers: usize,
+    /// Envoy and HAProxy resume TLS sessions.
+    pub(crate) peers_resume: bool,
     /// Files that a proxy may open.
     pub(crate) open_files: u64,
     /// Services that are configured besides the one that is called.
@@ -135,10 +138,7 @@ impl Pair {
             ports.extend(setup.ports.of_mesh());
         }
         check_free(&ports)?;
-        let directory = tempfile::Builder::new()
-            .prefix("mesh-bench-")
-            .tempdir()
-            .context("make a temporary directory")?;
+        let directory = directory::make()?;
         let server = server(setup, directory.path())?;
         let place = directory.path();
         let (proxies, mut others) = match contender {

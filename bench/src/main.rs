@@ -4,6 +4,7 @@
 
 mod child;
 mod contender;
+mod directory;
 mod load;
 mod measure;
 mod memory;
@@ -29,6 +30,7 @@ use options::{Command, Options};
 fn main() -> anyhow::Result<ExitCode> {
     let options = Options::parse();
     let Some(command) = options.command else {
+        directory::sweep();
         return run::run(&options.run);
     };
     match command {

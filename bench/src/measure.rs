@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::child::{Child, Output, Processors, Program, arguments};
 use crate::contender::Pair;
+use crate::directory;
 use crate::load::{Outcome, Spec};
 use crate::place::Lane;
 use crate::proc::Memory;
@@ -170,7 +171,7 @@ pub(crate) struct Generator {
 impl Generator {
     fn start(kind: &str, spec: &Spec, processors: &Processors) -> anyhow::Result<Self> {
         let own = std::env::current_exe().context("find this program")?;
-        let directory = tempfile::tempdir().context("make a temporary directory")?;
+        let directory = directory::make()?;
         let log = directory.path().join("load.log");
         let mut process = Child::start(Program {
             name: "the load generator",

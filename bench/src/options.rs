@@ -53,6 +53,9 @@ pub(crate) struct Run {
     /// HAProxy's program. Default: `haproxy` on PATH.
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) haproxy: Option<PathBuf>,
+    /// Let Envoy and HAProxy resume TLS sessions, as they do by default; ours never does.
+    #[arg(long)]
+    pub(crate) peers_resume: bool,
     /// Fetch nothing.
     #[arg(long)]
     pub(crate) offline: bool,

@@ -161,6 +161,7 @@ fn setup(plan: &Plan<'_>, workers: usize, services: usize) -> anyhow::Result<Set
         },
         processors: Processors::divide(workers)?,
         workers,
+        peers_resume: plan.options.peers_resume,
         open_files: child::raise_open_files()?,
         services,
     })

@@ -61,6 +61,7 @@ pub(crate) fn command(options: &Options) -> anyhow::Result<ExitCode> {
         },
         processors: Processors::divide(1)?,
         workers: 1,
+        peers_resume: false,
         open_files: child::raise_open_files()?,
         services: 0,
     };

@@ -21,6 +21,7 @@ use tokio::task::LocalSet;
 
 use crate::child::{self, Processors};
 use crate::contender::{ControlPlane, ENDPOINTS, Mass, Setup, found, install};
+use crate::directory;
 use crate::place::{Ports, check_free};
 use crate::proc::Memory;
 use change::Changing;
@@ -179,6 +180,7 @@ pub(crate) fn command(options: &Options) -> anyhow::Result<()> {
         },
         processors: Processors::default(),
         workers: 1,
+        peers_resume: false,
         open_files: child::raise_open_files()?,
         services: options.services as usize,
     };
@@ -219,10 +221,7 @@ pub(crate) fn for_targets(programs: &Path, setup: &Setup, quick: bool) -> anyhow
 
 fn measure(programs: &Path, setup: &Setup, options: &Options) -> anyhow::Result<Findings> {
     check_free(&setup.ports.of_mesh())?;
-    let directory = tempfile::Builder::new()
-        .prefix("mesh-bench-")
-        .tempdir()
-        .context("make a temporary directory")?;
+    let directory = directory::make()?;
     let mass = Mass {
         services: setup.services,
         endpoints: ENDPOINTS,

@@ -30,7 +30,7 @@ pub(super) fn client(setup: &Setup, pki: &Pki) -> Value {
             port: setup.ports.mass(),
         };
         listeners.push(mass_listener(mass));
-        clusters.extend((0..mass.services).map(|number| mass_cluster(mass, number, pki)));
+        clusters.extend((0..mass.services).map(|number| mass_cluster(setup, mass, number, pki)));
     }
     bootstrap("client", &listeners, &clusters)
 }
@@ -200,13 +200,14 @@ fn accepted(protocol: Protocol) -> &'static [&'static str] {
     }
 }
 
-fn upstream_tls(pki: &Pki, lane: Lane, peer: &str) -> Value {
+fn upstream_tls(setup: &Setup, pki: &Pki, lane: Lane) -> Value {
     extension(
         "envoy.transport_sockets.tls",
         "transport_sockets.tls.v3.UpstreamTlsContext",
         &json!({
-            "common_tls_context": tls(pki, &pki.client, peer, alpn(lane.protocol)),
+            "common_tls_context": tls(pki, &pki.client, "server", alpn(lane.protocol)),
             "sni": "outbound_.80_._.server.bench.svc.cluster.local",
+            "max_session_keys": u32::from(setup.peers_resume),
         }),
     )
 }
@@ -259,7 +260,7 @@ fn outbound_cluster(setup: &Setup, pki: &Pki, lane: Lane) -> Value {
         cluster["typed_extension_protocol_options"] = protocol_options(lane);
     }
     if lane.mtls {
-        cluster["transport_socket"] = upstream_tls(pki, lane, "server");
+        cluster["transport_socket"] = upstream_tls(setup, pki, lane);
     }
     cluster
 }
@@ -377,7 +378,7 @@ fn mass_listener(mass: Mass) -> Value {
     })
 }
 
-fn mass_cluster(mass: Mass, number: usize, pki: &Pki) -> Value {
+fn mass_cluster(setup: &Setup, mass: Mass, number: usize, pki: &Pki) -> Value {
     let name = format!("outbound|{}||{}", mass.port, Mass::host(number));
     let endpoints: Vec<Value> = (0..mass.endpoints)
         .map(|endpoint| {
@@ -387,6 +388,6 @@ fn mass_cluster(mass: Mass, number: usize, pki: &Pki) -> Value {
         .collect();
     let mut cluster = cluster(&name, &endpoints);
     cluster["typed_extension_protocol_options"] = protocol_options(crate::place::HTTP1);
-    cluster["transport_socket"] = upstream_tls(pki, crate::place::HTTP1, "server");
+    cluster["transport_socket"] = upstream_tls(setup, pki, crate::place::HTTP1);
     cluster
 }

@@ -95,10 +95,15 @@ fn client(setup: &Setup, pki: &Pki) -> String {
         };
         let tls = if lane.mtls {
             format!(
-                " ssl verify required ca-file {} crt {}{}",
+                " ssl verify required ca-file {} crt {}{}{}",
                 pki.root.display(),
                 pki.client.both.display(),
-                alpn(lane)
+                alpn(lane),
+                if setup.peers_resume {
+                    ""
+                } else {
+                    " no-ssl-reuse"
+                }
             )
         } else {
             protocol(lane).to_owned()
