@@ -75,7 +75,7 @@ pub(crate) struct Down {
 pub(crate) enum Rollout {
     /// Replace every pod by a new one of the same template, never with fewer ready than allowed.
     Restart {
-        /// `deployment/NAME`.
+        /// `deployment/NAME`, or `deployment` for all of the namespace.
         workload: String,
         #[command(flatten)]
         scope: Scope,
@@ -140,13 +140,7 @@ pub(crate) fn run(command: Local) -> anyhow::Result<ExitCode> {
             Local::Logs(logs) => pod::logs(logs).await?,
             Local::Exec(exec) => return pod::exec(exec).await,
             Local::Rollout(Rollout::Restart { workload, scope }) => {
-                let name = deployment(&workload)?;
-                scope
-                    .place
-                    .client()?
-                    .rollout_restart(&scope.namespace, name)
-                    .await?;
-                output::line(&format!("deployment/{name} restarted"))?;
+                restart(&workload, &scope).await?;
             }
             Local::Rollout(Rollout::Status {
                 workload,
@@ -181,6 +175,27 @@ impl Down {
         self.place.client()?.down().await?;
         output::line("everything has ended")
     }
+}
+
+async fn restart(workload: &str, scope: &Scope) -> anyhow::Result<()> {
+    let client = scope.place.client()?;
+    let names = match workload {
+        "deployment" | "deployments" | "deploy" => {
+            let all = client
+                .get("deployments", Some(&scope.namespace), None)
+                .await?;
+            let names = all
+                .iter()
+                .filter_map(|one| one["metadata"]["name"].as_str());
+            names.map(str::to_owned).collect()
+        }
+        one => vec![deployment(one)?.to_owned()],
+    };
+    for name in names {
+        client.rollout_restart(&scope.namespace, &name).await?;
+        output::line(&format!("deployment/{name} restarted"))?;
+    }
+    Ok(())
 }
 
 /// The name in `deployment/NAME`; a name alone will do.

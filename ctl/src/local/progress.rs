@@ -1,12 +1,13 @@
 //! How the platform comes up, line by line, and what to do once it is up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use mesh_local::api::wire::{Status, WorkloadStatus};
 use mesh_local::client::{Client, ClientError};
 use owo_colors::OwoColorize;
+use serde_json::Value;
 
 use crate::output;
 
@@ -36,7 +37,8 @@ pub(super) async fn follow(client: Client, pid: Option<u32>) -> anyhow::Result<(
                     show(workload, &mut shown, begun)?;
                 }
                 if status.all_ready() {
-                    return welcome(&status, begun.elapsed());
+                    let pods = client.get("pods", None, None).await?;
+                    return welcome(&status, &bare_namespaces(&pods), begun.elapsed());
                 }
             }
             // It is still starting; whoever waits for it notices if it ends.
@@ -147,7 +149,27 @@ fn print_notes(status: &Status) -> anyhow::Result<()> {
     notes.try_for_each(|note| output::line(&format!("{} {note}", "note:".dimmed())))
 }
 
-fn welcome(status: &Status, took: Duration) -> anyhow::Result<()> {
+/// The namespaces with pods that could have a sidecar and have none; empty without control plane.
+fn bare_namespaces(pods: &[Value]) -> BTreeSet<&str> {
+    let system = ["istio-system", "kube-system"];
+    let has_proxy = |pod: &Value| {
+        let lists = ["containers", "initContainers"].map(|list| pod["spec"][list].as_array());
+        let mut containers = lists.into_iter().flatten().flatten();
+        containers.any(|container| container["name"] == "istio-proxy")
+    };
+    if !pods
+        .iter()
+        .any(|pod| pod["metadata"]["labels"]["app"] == "istiod")
+    {
+        return BTreeSet::new();
+    }
+    let bare = pods.iter().filter(|pod| !has_proxy(pod));
+    bare.filter_map(|pod| pod["metadata"]["namespace"].as_str())
+        .filter(|namespace| !system.contains(namespace))
+        .collect()
+}
+
+fn welcome(status: &Status, bare: &BTreeSet<&str>, took: Duration) -> anyhow::Result<()> {
     output::line(&format!(
         "\n{} after {:.1} s.",
         "All ready".green().bold(),
@@ -179,6 +201,12 @@ fn welcome(status: &Status, took: Duration) -> anyhow::Result<()> {
         }
     }
     print_notes(status)?;
+    for namespace in bare {
+        output::line(&format!(
+            "{} pods of namespace {namespace} run without sidecar. To give them one:\n  meshctl local label namespace {namespace} istio-injection=enabled\n  meshctl local rollout restart deployment -n {namespace}",
+            "note:".dimmed()
+        ))?;
+    }
     output::line("\nTry, in another terminal:")?;
     for (command, what) in commands(has("reviews")) {
         output::line(&format!(
@@ -209,5 +237,28 @@ fn commands(bookinfo: bool) -> [(&'static str, &'static str); 3] {
             ("meshctl local logs deployment/NAME -f", "what it writes"),
             ("meshctl proxy-status", "watch the proxies"),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn namespaces_without_sidecars_are_found() {
+        let pod = |namespace: &str, app: &str, container: &str| {
+            json!({"metadata": {"namespace": namespace, "labels": {"app": app}},
+                "spec": {"containers": [{"name": app}], "initContainers": [{"name": container}]}})
+        };
+        let mut pods = vec![
+            pod("default", "a", "setup"),
+            pod("shop", "b", "istio-proxy"),
+            pod("kube-system", "c", "setup"),
+        ];
+        assert!(bare_namespaces(&pods).is_empty());
+        pods.push(pod("istio-system", "istiod", "setup"));
+        assert_eq!(bare_namespaces(&pods), BTreeSet::from(["default"]));
     }
 }
