@@ -78,6 +78,7 @@ pub async fn serve(
         () = closing => report.flag(ResponseFlag::LocalReset),
         () = too_long => report.flag(ResponseFlag::DurationTimeout),
         () = removed => report.flag(ResponseFlag::UpstreamConnectionTermination),
+        () = Box::pin(connection.orphaned()) => report.flag(ResponseFlag::LocalReset),
         end = both_ways(&mut stream, &mut upstream, idle, &report) => match end? {
             End::Closed => {}
             End::Idle => report.flag(ResponseFlag::StreamIdleTimeout),

@@ -320,6 +320,29 @@ impl Connection {
         }
     }
 
+    /// Returns once the listener of this connection was removed by configuration, or has no chain
+    /// for it any more, and the time to drain (ProxyConfig `drainDuration`) has passed since.
+    pub async fn orphaned(&self) {
+        let mut news = self.worker.shared.snapshot.subscribe();
+        loop {
+            if news.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+            if self.is_orphan() {
+                tokio::time::sleep(self.worker.shared.bootstrap.drain).await;
+                if self.is_orphan() {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn is_orphan(&self) -> bool {
+        let snapshot = self.worker.snapshot();
+        let listener = snapshot.listener(&self.listener);
+        listener.is_none_or(|listener| self.select(listener).is_none())
+    }
+
     /// Terminates TLS if the chain says so.
     ///
     /// # Errors
