@@ -22,13 +22,8 @@ impl Controller {
             let Some(manifest) = by_name.get(name).and_then(|key| world.get_mut(key)) else {
                 continue;
             };
-            record
-                .labels
-                .retain(|key, change| label(&manifest.value, key) == change.written);
             written.insert(manifest.key.clone(), manifest.value.clone());
-            for (key, change) in &record.labels {
-                set(&mut manifest.value, key, change.value.as_deref());
-            }
+            overlay(&mut record.labels, &mut manifest.value);
         }
         written
     }
@@ -78,6 +73,14 @@ impl Controller {
                 "{key}: a pod keeps the labels it was started with; change them in its manifest, or in spec.template.metadata.labels of its Deployment"
             )),
         }
+    }
+}
+
+/// Puts changes into an object as its manifest has it, and forgets those that it has gone past.
+fn overlay(changes: &mut BTreeMap<String, Relabel>, object: &mut Value) {
+    changes.retain(|key, change| label(object, key) == change.written);
+    for (key, change) in changes {
+        set(object, key, change.value.as_deref());
     }
 }
 
@@ -171,5 +174,27 @@ mod tests {
         assert_eq!(label(&object, "x").as_deref(), Some("y"));
         set(&mut object, "x", None);
         assert_eq!(label(&object, "x"), None);
+    }
+
+    #[test]
+    fn a_change_holds_until_the_manifest_says_something_else() {
+        let change = |value: Option<&str>, written: Option<&str>| Relabel {
+            value: value.map(str::to_owned),
+            written: written.map(str::to_owned),
+        };
+        let mut changes = BTreeMap::from([
+            ("added".to_owned(), change(Some("1"), None)),
+            ("removed".to_owned(), change(None, Some("old"))),
+        ]);
+        let mut object = json!({"metadata": {"labels": {"removed": "old"}}});
+        overlay(&mut changes, &mut object);
+        assert_eq!(object["metadata"]["labels"], json!({"added": "1"}));
+        let mut object = json!({"metadata": {"labels": {"removed": "new", "added": "2"}}});
+        overlay(&mut changes, &mut object);
+        assert_eq!(
+            object["metadata"]["labels"],
+            json!({"removed": "new", "added": "2"})
+        );
+        assert!(changes.is_empty());
     }
 }
