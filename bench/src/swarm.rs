@@ -24,7 +24,7 @@ use crate::contender::{ControlPlane, ENDPOINTS, Mass, Setup, found, install};
 use crate::directory;
 use crate::place::{Ports, check_free};
 use crate::proc::Memory;
-use change::Changing;
+use change::{Changing, Kind};
 use proxy::{Event, Proxy};
 
 /// How long everything may take.
@@ -39,7 +39,10 @@ pub(crate) struct Options {
     /// Services.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     services: u32,
-    /// Endpoint changes, one after the other.
+    /// What changes.
+    #[arg(long, value_enum, default_value_t = Kind::Endpoints)]
+    change: Kind,
+    /// Changes, one after the other.
     #[arg(long, default_value_t = 20)]
     changes: u32,
     /// Milliseconds from one change's arrival everywhere to the next change.
@@ -72,6 +75,7 @@ pub(crate) struct Findings {
     proxies: usize,
     services: usize,
     flavour: Flavour,
+    change: Kind,
     /// From the first connection to the last proxy's last resource.
     pub(crate) first_push_seconds: f64,
     /// Bytes of resources that a proxy got in it, the mean.
@@ -114,6 +118,7 @@ impl Findings {
         let ms = |value: Option<f64>| value.map_or("-".to_owned(), |ms| format!("{ms:.1} ms"));
         let mib = |bytes: f64| format!("{:.1} MiB", bytes / f64::from(1 << 20));
         let memory = self.memory.map(|one| mib(one.resident as f64));
+        let change = self.change.describe();
         let row = |name: &str, value: String| (name.to_owned(), value);
         vec![
             row(
@@ -132,19 +137,19 @@ impl Findings {
             ),
             row("resources per proxy in it", mib(self.first_push_bytes)),
             row(
-                "one endpoint change, a proxy, p50",
+                &format!("one {change}, a proxy, p50"),
                 ms(self.change_ms(50.0)),
             ),
             row(
-                "one endpoint change, a proxy, p99",
+                &format!("one {change}, a proxy, p99"),
                 ms(self.change_ms(99.0)),
             ),
             row(
-                "one endpoint change, the last proxy, p50",
+                &format!("one {change}, the last proxy, p50"),
                 ms(self.change_to_last_ms(50.0)),
             ),
             row(
-                "one endpoint change, the last proxy, p99",
+                &format!("one {change}, the last proxy, p99"),
                 ms(self.change_to_last_ms(99.0)),
             ),
             row(
@@ -204,6 +209,7 @@ pub(crate) fn for_targets(programs: &Path, setup: &Setup, quick: bool) -> anyhow
     let options = Options {
         proxies: 1000,
         services: 1000,
+        change: Kind::Endpoints,
         changes: if quick { 5 } else { 50 },
         pause: 200,
         flavour: Flavour::Delta,
@@ -227,7 +233,7 @@ fn measure(programs: &Path, setup: &Setup, options: &Options) -> anyhow::Result<
         endpoints: ENDPOINTS,
         port: setup.ports.mass(),
     };
-    let (changing, manifests) = Changing::prepare(mass);
+    let (changing, manifests) = Changing::prepare(options.change, mass);
     let (plane, _) = ControlPlane::start(programs, setup, directory.path(), &manifests)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -266,7 +272,7 @@ impl Swarm {
                 control: self.plane.xds(),
                 flavour: self.options.flavour,
                 services: self.mass.services,
-                watched: self.changing.endpoints(),
+                sign: self.changing.sign(),
                 events: sender.clone(),
             };
             tokio::task::spawn_local(proxy.run());
@@ -293,6 +299,7 @@ impl Swarm {
             proxies,
             services: self.mass.services,
             flavour: self.options.flavour,
+            change: self.options.change,
             first_push_seconds: (last - start).as_secs_f64(),
             first_push_bytes: bytes as f64 / proxies as f64,
             first_push_processor_seconds: used.as_secs_f64(),

@@ -19,6 +19,7 @@ use tonic::{Request, Streaming};
 use tonic_prost::ProstCodec;
 
 use super::Flavour;
+use super::change::Sign;
 use super::wire::{Delta, Named, Resource, World};
 
 const SERVICE: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService";
@@ -36,8 +37,8 @@ pub(super) struct Proxy {
     pub(super) flavour: Flavour,
     /// Services whose endpoints it must get.
     pub(super) services: usize,
-    /// The endpoints whose changes are told.
-    pub(super) watched: String,
+    /// By what it notices a change.
+    pub(super) sign: Sign,
     /// Where it tells what happens.
     pub(super) events: Sender<Event>,
 }
@@ -47,7 +48,7 @@ pub(super) struct Proxy {
 pub(super) enum Event {
     /// It has everything.
     Complete { bytes: usize, at: Instant },
-    /// The watched endpoints came again.
+    /// A change has come.
     Changed { bytes: usize, at: Instant },
     /// Its stream failed.
     Failed { number: usize, reason: String },
@@ -210,10 +211,15 @@ impl Proxy {
                 let bytes = progress.bytes;
                 self.events.send(Event::Complete { bytes, at }).await?;
             }
-        } else if of == ENDPOINT && response.names.contains(&self.watched) {
+        } else if of == self.sign.type_url && self.names(response) {
             self.events.send(Event::Changed { bytes, at }).await?;
         }
         Ok(())
+    }
+
+    fn names(&self, response: &Response) -> bool {
+        let name = self.sign.name.as_ref();
+        name.is_none_or(|name| response.names.contains(name))
     }
 
     fn node(&self) -> Node {
