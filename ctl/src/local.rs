@@ -1,6 +1,7 @@
 //! `meshctl local`: Kubernetes manifests and the mesh on this machine.
 
 mod get;
+mod label;
 mod manifests;
 mod pod;
 mod progress;
@@ -8,12 +9,13 @@ mod up;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use mesh_local::client::Client;
 
-use crate::output;
+use crate::{analyze, output};
 
 /// What to do with the platform of this machine.
 #[derive(Debug, Subcommand)]
@@ -32,11 +34,13 @@ pub(crate) enum Local {
     Logs(pod::Logs),
     /// Run a command in a container.
     Exec(pod::Exec),
-    /// Restart the pods of a Deployment, one after the other.
+    /// Restart the pods of a Deployment one after the other, or wait until that is done.
     #[command(subcommand)]
     Rollout(Rollout),
     /// Give a Deployment another number of pods.
     Scale(Scale),
+    /// Change the labels of an object, such as `istio-injection` of a namespace.
+    Label(label::Label),
     /// Show what runs and whether it is ready.
     Status(Place),
 }
@@ -71,8 +75,18 @@ pub(crate) struct Down {
 pub(crate) enum Rollout {
     /// Replace every pod by a new one of the same template, never with fewer ready than allowed.
     Restart {
+        /// `deployment/NAME`, or `deployment` for all of the namespace.
+        workload: String,
+        #[command(flatten)]
+        scope: Scope,
+    },
+    /// Wait until every pod is of the present template and ready.
+    Status {
         /// `deployment/NAME`.
         workload: String,
+        /// Seconds to wait; 0 only looks.
+        #[arg(long, default_value_t = 60)]
+        timeout: u64,
         #[command(flatten)]
         scope: Scope,
     },
@@ -126,13 +140,17 @@ pub(crate) fn run(command: Local) -> anyhow::Result<ExitCode> {
             Local::Logs(logs) => pod::logs(logs).await?,
             Local::Exec(exec) => return pod::exec(exec).await,
             Local::Rollout(Rollout::Restart { workload, scope }) => {
+                restart(&workload, &scope).await?;
+            }
+            Local::Rollout(Rollout::Status {
+                workload,
+                timeout,
+                scope,
+            }) => {
                 let name = deployment(&workload)?;
-                scope
-                    .place
-                    .client()?
-                    .rollout_restart(&scope.namespace, name)
+                let timeout = Duration::from_secs(timeout);
+                progress::rolled_out(&scope.place.client()?, &scope.namespace, name, timeout)
                     .await?;
-                output::line(&format!("deployment/{name} restarted"))?;
             }
             Local::Scale(scale) => {
                 let name = deployment(&scale.workload)?;
@@ -142,7 +160,11 @@ pub(crate) fn run(command: Local) -> anyhow::Result<ExitCode> {
                     .await?;
                 output::line(&format!("deployment/{name} scaled to {}", scale.replicas))?;
             }
-            Local::Status(place) => progress::print_status(&place.client()?.status().await?)?,
+            Local::Label(label) => label::run(label).await?,
+            Local::Status(place) => {
+                progress::print_status(&place.client()?.status().await?)?;
+                analyze::print_found(&place.dir()?).await?;
+            }
         }
         Ok(ExitCode::SUCCESS)
     })
@@ -153,6 +175,27 @@ impl Down {
         self.place.client()?.down().await?;
         output::line("everything has ended")
     }
+}
+
+async fn restart(workload: &str, scope: &Scope) -> anyhow::Result<()> {
+    let client = scope.place.client()?;
+    let names = match workload {
+        "deployment" | "deployments" | "deploy" => {
+            let all = client
+                .get("deployments", Some(&scope.namespace), None)
+                .await?;
+            let names = all
+                .iter()
+                .filter_map(|one| one["metadata"]["name"].as_str());
+            names.map(str::to_owned).collect()
+        }
+        one => vec![deployment(one)?.to_owned()],
+    };
+    for name in names {
+        client.rollout_restart(&scope.namespace, &name).await?;
+        output::line(&format!("deployment/{name} restarted"))?;
+    }
+    Ok(())
 }
 
 /// The name in `deployment/NAME`; a name alone will do.

@@ -1,5 +1,7 @@
 //! `meshctl`: starts meshes on this machine, and tells what a mesh does and why.
 
+mod analyze;
+mod completion;
 mod envoy;
 mod local;
 mod output;
@@ -9,10 +11,10 @@ mod target;
 mod validate;
 mod version;
 
+use std::io::Write;
 use std::process::ExitCode;
 
-use anstream::eprintln;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use owo_colors::OwoColorize;
 
 /// The command-line client of the mesh.
@@ -36,6 +38,12 @@ enum Command {
     ProxyConfig(proxy_config::ProxyConfig),
     /// Check mesh configuration in files without applying it.
     Validate(validate::Validate),
+    /// Show what is doubtful in the configuration of a running mesh: references that lead nowhere,
+    /// conflicts, rules without effect.
+    #[command(visible_alias = "analyse")]
+    Analyze(analyze::Analyze),
+    /// Print a script that completes this program's commands and options in a shell.
+    Completion(completion::Completion),
     /// Show the versions of this client, the control plane and the proxies.
     Version(version::Version),
 }
@@ -49,7 +57,8 @@ fn main() -> ExitCode {
     match run(cli.command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("{} {error:#}", "error:".red().bold());
+            // If nobody can be told, the exit code says it.
+            let _ = writeln!(anstream::stderr(), "{} {error:#}", "error:".red().bold());
             ExitCode::FAILURE
         }
     }
@@ -59,6 +68,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Local(command) => local::run(command),
         Command::Validate(command) => validate::run(&command),
+        Command::Completion(command) => completion::run(&command, Cli::command()),
+        Command::Analyze(command) => block_on(analyze::run(&command)),
         Command::ProxyStatus(command) => block_on(proxy_status::run(&command)),
         Command::ProxyConfig(command) => block_on(proxy_config::run(&command)),
         Command::Version(command) => block_on(version::run(&command)),
@@ -66,10 +77,27 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 /// Runs one question to a mesh on a small runtime of its own.
-fn block_on(question: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
-    tokio::runtime::Builder::new_current_thread()
+fn block_on<T: Into<Answer>>(
+    question: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()?
-        .block_on(question)?;
-    Ok(ExitCode::SUCCESS)
+        .build()?;
+    let answer: Answer = runtime.block_on(question)?.into();
+    Ok(answer.0)
+}
+
+/// What a question's answer means for the exit code.
+struct Answer(ExitCode);
+
+impl From<()> for Answer {
+    fn from((): ()) -> Self {
+        Self(ExitCode::SUCCESS)
+    }
+}
+
+impl From<ExitCode> for Answer {
+    fn from(code: ExitCode) -> Self {
+        Self(code)
+    }
 }

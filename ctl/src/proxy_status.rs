@@ -55,7 +55,7 @@ pub(crate) async fn run(options: &ProxyStatus) -> anyhow::Result<()> {
 }
 
 /// `POD.NAMESPACE`.
-fn name(proxy: &Value) -> String {
+pub(crate) fn name(proxy: &Value) -> String {
     format!("{}.{}", text(proxy, "pod"), text(proxy, "namespace"))
 }
 
@@ -76,18 +76,20 @@ fn row(proxy: &Value) -> [String; 8] {
 }
 
 fn refusals(proxy: &Value) -> Vec<String> {
-    let refused = TYPES
-        .iter()
-        .filter(|(_, field)| proxy[field]["nack"].is_object());
+    let refused = refused(proxy);
     refused
-        .map(|(kind, field)| {
-            format!(
-                "{} {kind}: {}",
-                name(proxy),
-                text(&proxy[field]["nack"], "message")
-            )
-        })
+        .map(|(kind, why)| format!("{} {kind}: {why}", name(proxy)))
         .collect()
+}
+
+/// Type and reason of what a proxy refused last.
+pub(crate) fn refused(proxy: &Value) -> impl Iterator<Item = (&'static str, &str)> {
+    let nacks = TYPES
+        .iter()
+        .map(|(kind, field)| (*kind, &proxy[field]["nack"]));
+    nacks
+        .filter(|(_, nack)| nack.is_object())
+        .map(|(kind, nack)| (kind, text(nack, "message")))
 }
 
 #[cfg(test)]

@@ -34,6 +34,13 @@ pub(crate) struct Pod {
 }
 
 impl MeshArgs {
+    /// The mesh of the local platform whose state is in `state_dir`.
+    pub(crate) fn of(state_dir: &std::path::Path) -> Mesh {
+        Mesh {
+            client: Client::new(state_dir),
+        }
+    }
+
     /// The mesh of the local platform.
     pub(crate) fn mesh(&self) -> anyhow::Result<Mesh> {
         let dir = match &self.state_dir {

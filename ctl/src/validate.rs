@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use mesh_config::decode::{self, Decoded, FieldError};
+use mesh_config::decode::{self, DecodeError, Decoded, FieldError, OtherObject};
 
 use crate::output;
 
@@ -34,7 +34,9 @@ pub(crate) fn run(options: &Validate) -> anyhow::Result<ExitCode> {
                         Err(found) => problems.extend(found.into_iter().map(named)),
                     }
                 }
-                Ok(Decoded::Other(_)) => {}
+                Ok(Decoded::Other(object)) => {
+                    problems.extend(mesh_settings(&object, &source).map(|error| error.to_string()));
+                }
                 Err(error) => problems.push(error.to_string()),
             }
         }
@@ -49,6 +51,15 @@ pub(crate) fn run(options: &Validate) -> anyhow::Result<ExitCode> {
     output::line(&problems.join("\n"))?;
     output::line(&format!("{checked} objects, {} problems", problems.len()))?;
     Ok(ExitCode::FAILURE)
+}
+
+/// What is wrong with the settings of the whole mesh, if the object holds them.
+fn mesh_settings(object: &OtherObject, source: &str) -> Option<DecodeError> {
+    let is_mesh = object.kind == "ConfigMap"
+        && object.name == "istio"
+        && object.namespace.as_deref() == Some("istio-system");
+    let text = object.value["data"]["mesh"].as_str().filter(|_| is_mesh)?;
+    decode::mesh_config(text, source).err()
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {

@@ -6,6 +6,7 @@
 
 pub mod bookinfo;
 pub mod deadline;
+pub mod exposition;
 pub mod http;
 pub mod load;
 pub mod platform;

@@ -18,6 +18,10 @@ pub struct Pod {
     pub ip: String,
     /// All its containers are ready.
     pub ready: bool,
+    /// Containers that run, sidecars included.
+    pub containers: usize,
+    /// How often its containers were started again.
+    pub restarts: u64,
 }
 
 /// What a command in a container printed, and how it ended.
@@ -83,6 +87,12 @@ pub trait Platform: Send + Sync {
     /// # Errors
     /// When it isn't within two minutes.
     fn rollout_restart(&self, namespace: &str, deployment: &str) -> anyhow::Result<()>;
+
+    /// Labels a namespace: `KEY=VALUE`, or `KEY-` to remove a label.
+    ///
+    /// # Errors
+    /// With what the platform said.
+    fn label_namespace(&self, namespace: &str, label: &str) -> anyhow::Result<()>;
 
     /// Sets a Deployment's replicas, and waits until it has them.
     ///

@@ -7,8 +7,11 @@ pub mod diagnostics;
 pub mod echo;
 pub mod egress;
 pub mod mtls;
+pub mod observability;
+pub mod platform;
 pub mod protocols;
 pub mod resilience;
+pub mod wire;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -117,8 +120,10 @@ pub fn all() -> Vec<Test> {
     [
         bookinfo::TESTS,
         diagnostics::TESTS,
+        platform::TESTS,
         protocols::TESTS,
         mtls::TESTS,
+        observability::TESTS,
         authorization::TESTS,
         egress::TESTS,
         bad_input::TESTS,

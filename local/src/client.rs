@@ -9,15 +9,21 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use crate::api::wire::{
-    self, DeletePod, Exec, Get, Logs, Manifests, Outcome, PodHttp, Reply, Request, Scale, Status,
-    Workload,
+    self, DeletePod, Exec, Finding, Get, Label, Logs, Manifests, Outcome, PodHttp, Reply, Request,
+    Scale, Status, Workload,
 };
+
+/// How long the process outside may take to end after the one inside.
+const LONGEST_END: Duration = Duration::from_secs(5);
+/// How often it is looked whether it has.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Why a question to the daemon got no answer.
 #[derive(Debug, thiserror::Error)]
@@ -227,6 +233,29 @@ impl Client {
         self.done(&Request::Scale(scale)).await
     }
 
+    /// Gives an object other labels; `None` removes one.
+    ///
+    /// `kind`: any name of its kind. The outcome's action is `labeled`, `unlabeled` or
+    /// `not labeled` (nothing changed).
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] if it doesn't exist or a label isn't valid, or has another value
+    /// and `overwrite` is false.
+    pub async fn label(&self, label: Label) -> Result<Vec<Outcome>, ClientError> {
+        self.outcomes(Request::Label(label)).await
+    }
+
+    /// References between the mesh's objects that lead nowhere, and conflicts.
+    ///
+    /// # Errors
+    /// [`ClientError::NotRunning`] if nothing runs.
+    pub async fn findings(&self) -> Result<Vec<Finding>, ClientError> {
+        match self.ask(&Request::Findings).await? {
+            Reply::Findings { items } => Ok(items),
+            other => Err(unexpected(other)),
+        }
+    }
+
     /// What runs, and whether it is ready.
     ///
     /// # Errors
@@ -274,12 +303,30 @@ impl Client {
             .await
             .map_err(ClientError::Closed)?;
         loop {
-            // The daemon holds the connection open for as long as it lives.
+            // The inner process holds the connection open for as long as it lives.
             match wire::receive::<Reply>(&mut stream).await {
-                Ok(None) | Err(_) => return Ok(()),
+                Ok(None) | Err(_) => break,
                 Ok(Some(Reply::Error { message })) => return Err(ClientError::Refused(message)),
                 Ok(Some(_)) => {}
             }
+        }
+        self.lock_is_free().await;
+        Ok(())
+    }
+
+    /// Waits until the process outside has let go of the state directory too, so that the next
+    /// platform can start on it and its file system be unmounted.
+    async fn lock_is_free(&self) {
+        let deadline = tokio::time::Instant::now() + LONGEST_END;
+        while tokio::time::Instant::now() < deadline {
+            let lock = self.state_dir.join("lock");
+            let held = std::fs::File::open(lock).is_ok_and(|file| {
+                nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockSharedNonblock).is_err()
+            });
+            if !held {
+                return;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 

@@ -169,6 +169,9 @@ fn lock(state: &StateDir) -> Result<Flock<File>, DaemonError> {
             let mut pid = String::new();
             // Without its number the message is still of use.
             drop(file.read_to_string(&mut pid));
+            if pid.is_empty() {
+                "of an unknown number".clone_into(&mut pid);
+            }
             Err(DaemonError::Running {
                 state_dir: state.root().to_owned(),
                 pid,

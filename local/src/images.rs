@@ -2,7 +2,8 @@
 //!
 //! `images.yaml` files in the given directories hold a list (by itself or under `images:`) of
 //! `{image: PATTERN, command: [EXE, ARGS...], env: {}}`. A pattern is an image name whose tag may
-//! be left out or end in `*`. The command is what the image's ENTRYPOINT would be.
+//! be left out or end in `*`, and whose registry may be `*`. The command is what the image's
+//! ENTRYPOINT would be.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,8 @@ const BUILT_IN: &str = include_str!("../../manifests/local/images.yaml");
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
-    /// Image name; without a tag it means every tag, `name:1.*` every tag with that start.
+    /// Image name; without a tag it means every tag, `name:1.*` every tag with that start, and
+    /// `*/name` that name in every registry.
     pub image: String,
     /// Program and first arguments.
     pub command: Vec<String>,
@@ -183,14 +185,20 @@ fn is_executable(path: &Path) -> bool {
         .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
-/// How well a pattern matches: longer is better; `None` if not at all.
-fn rank(pattern: &str, image: &str) -> Option<usize> {
+/// How well a pattern matches: the whole name before its end, then the longer start of a tag;
+/// `None` if not at all.
+fn rank(pattern: &str, image: &str) -> Option<(bool, usize)> {
     let (pattern_name, pattern_tag) = split_tag(pattern);
     let (image_name, image_tag) = split_tag(image);
-    if normal(pattern_name) != normal(image_name) {
+    let anywhere = pattern_name.strip_prefix("*/");
+    let named = match anywhere {
+        Some(name) => image_name.rsplit('/').next() == Some(name),
+        None => normal(pattern_name) == normal(image_name),
+    };
+    if !named {
         return None;
     }
-    match pattern_tag {
+    let tagged = match pattern_tag {
         None => Some(0),
         Some(tag) => match tag.strip_suffix('*') {
             Some(start) => image_tag
@@ -199,7 +207,8 @@ fn rank(pattern: &str, image: &str) -> Option<usize> {
                 .then_some(1 + start.len()),
             None => (image_tag.unwrap_or("latest") == tag).then_some(usize::MAX),
         },
-    }
+    };
+    Some((anywhere.is_none(), tagged?))
 }
 
 /// `docker.io/` and `docker.io/library/` may be left out, as everywhere.

@@ -7,6 +7,7 @@ pub(crate) mod directory;
 pub(crate) mod kind;
 pub(crate) mod names;
 mod validate;
+mod without_effect;
 
 use std::fmt;
 
@@ -64,6 +65,8 @@ pub(crate) struct Manifest {
     pub(crate) body: Body,
     /// File (or `built in`) it comes from.
     pub(crate) source: String,
+    /// What its author should know although it is taken: fields without effect, and warnings.
+    pub(crate) notes: Vec<String>,
 }
 
 /// The typed half of a [`Manifest`].

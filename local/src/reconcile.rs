@@ -4,10 +4,12 @@
 //! step of it compares what is wanted with what is, so a step that failed is done by a later run.
 
 mod admission;
+mod analysis;
 mod command;
 mod deployment;
 mod endpoints;
 mod inject;
+mod labels;
 mod pods;
 mod rollout;
 mod service;

@@ -23,7 +23,7 @@ pub use outer::{InnerExit, Outer};
 #[derive(Debug, thiserror::Error)]
 pub enum UpError {
     /// The kernel or its configuration forbids unprivileged namespaces.
-    #[error("{step} is forbidden here: {source}; {remedy}")]
+    #[error("{step} is forbidden here; {remedy}")]
     Forbidden {
         /// What was attempted.
         step: &'static str,
@@ -34,7 +34,7 @@ pub enum UpError {
         source: io::Error,
     },
     /// A published port is held by another program.
-    #[error("port {} of {} is in use: stop the program that holds it (`ss -ltnp 'sport = :{}'` shows it) or publish another port", .addr.port(), .addr.ip(), .addr.port())]
+    #[error("port {} of {} is in use: stop the program that holds it (`ss -ltnp 'sport = :{}'` shows it)", .addr.port(), .addr.ip(), .addr.port())]
     PortTaken {
         /// The host address asked for.
         addr: SocketAddr,

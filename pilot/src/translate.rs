@@ -26,7 +26,7 @@ mod tls;
 mod wire;
 
 pub use mesh_xds::{NamedResource, Scope as Names};
-pub use proxy::{Proxy, ProxyError, ProxyKind};
+pub use proxy::{OWN_CONFIG, Proxy, ProxyError, ProxyKind};
 
 /// The types that a change makes it necessary to translate again for a proxy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

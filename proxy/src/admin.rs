@@ -54,7 +54,7 @@ const PATHS: &[(&str, &str, &str)] = &[
     (
         "/stats",
         "GET",
-        "metrics (?filter=REGEX, ?format=prometheus)",
+        "metrics (?filter=REGEX, ?usedonly, ?format=json, ?format=prometheus)",
     ),
     (
         "/stats/prometheus",

@@ -138,7 +138,8 @@ pub struct Bootstrap {
     pub concurrency: usize,
     /// How long connections are discouraged before the end, while traffic goes on.
     pub termination_drain: Duration,
-    /// How long listeners that were removed by configuration keep their connections.
+    /// How long a listener that was removed by configuration keeps its TCP connections; those of
+    /// HTTP end with their next response.
     pub drain: Duration,
     /// End the drain as soon as no connection is left.
     pub exit_on_zero_connections: bool,

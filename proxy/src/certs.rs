@@ -5,6 +5,7 @@
 
 pub mod renew;
 pub mod request;
+pub mod roots;
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -1,7 +1,11 @@
-//! Life of a connection to a port of our own: a gateway's server, or a proxyless port.
+//! Life of a connection to a port of our own: a gateway's server, or a sidecar's port that
+//! applications and peers dial without a redirect (Sidecar, `captureMode: NONE`).
 
 use std::rc::Rc;
 
+use mesh_route::Traffic;
+
+use crate::bootstrap::Role;
 use crate::detect::Prefixed;
 use crate::listen::Accepted;
 use crate::listen::connection::{ConnError, Connection, Direction};
@@ -21,7 +25,12 @@ pub async fn serve(
     let listener = snapshot
         .listener(listener)
         .ok_or(ConnError::NoListener { destination })?;
-    let mut connection = Connection::new(&worker, Direction::Gateway, listener, &accepted);
+    let direction = match (worker.shared.bootstrap.role, listener.traffic) {
+        (Role::Sidecar, Traffic::Inbound) => Direction::Inbound,
+        (Role::Sidecar, Traffic::Outbound) => Direction::Outbound,
+        _ => Direction::Gateway,
+    };
+    let mut connection = Connection::new(&worker, direction, listener, &accepted);
     let mut stream = Prefixed::new(accepted.stream);
 
     connection

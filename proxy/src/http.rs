@@ -125,6 +125,10 @@ fn is_http2_violation(error: &hyper::Error) -> bool {
     cause.is_some_and(|cause| cause.is_library() || cause.is_go_away())
 }
 
+/// A client that takes longer than this for one head, where no limit is configured, only holds a
+/// connection. nginx's default; idle connections have a limit of their own.
+const HEAD_LIMIT: std::time::Duration = std::time::Duration::from_secs(60);
+
 async fn serve_http1(
     connection: &Rc<Connection>,
     stream: ServerStream,
@@ -136,7 +140,7 @@ async fn serve_http1(
             head_bytes: manager.max_request_headers_kib as usize * 1024,
             preserve_case: manager.http1.preserve_case,
         },
-        head_timeout: manager.request_headers_timeout,
+        head_timeout: manager.request_headers_timeout.unwrap_or(HEAD_LIMIT),
     };
     let closing = Rc::new(Cell::new(false));
     let server = http1::server::Server::new(stream, settings, Rc::clone(&closing));

@@ -1,13 +1,14 @@
 //! `meshproxy`: the sidecar and gateway, and the set-up of traffic capture.
 
 use std::io::Write as _;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
 use mesh_proxy::admin::Admin;
-use mesh_proxy::admin::server::{listen, serve};
+use mesh_proxy::admin::server::{broken, listen, serve};
 use mesh_proxy::bootstrap::{self, Bootstrap, Role};
 use mesh_proxy::capture;
 use mesh_proxy::certs::renew;
@@ -151,6 +152,20 @@ impl Ports {
     }
 }
 
+fn open_interfaces(ports: Ports, control: &Rc<Control>) {
+    let broken = broken(&control.shared.registry);
+    let of = |interface: &str| broken.with(&[interface]);
+    let (admin, status) = (Admin::new(control.clone()), Status::new(control.clone()));
+    let (ready, metrics) = (
+        Readiness::new(control.clone()),
+        Metrics::new(control.clone()),
+    );
+    spawn_local(serve(ports.admin, admin, of("admin")));
+    spawn_local(serve(ports.status, status, of("status")));
+    spawn_local(serve(ports.readiness, ready, of("readiness")));
+    spawn_local(serve(ports.metrics, metrics, of("metrics")));
+}
+
 async fn control_side(bootstrap: Bootstrap, log: LogHandle) -> anyhow::Result<()> {
     let ports = Ports::open(&bootstrap).await?;
     let (signal, watch) = drain::channel();
@@ -164,10 +179,7 @@ async fn control_side(bootstrap: Bootstrap, log: LogHandle) -> anyhow::Result<()
         log,
     );
 
-    spawn_local(serve(ports.admin, Admin::new(control.clone())));
-    spawn_local(serve(ports.status, Status::new(control.clone())));
-    spawn_local(serve(ports.readiness, Readiness::new(control.clone())));
-    spawn_local(serve(ports.metrics, Metrics::new(control.clone())));
+    open_interfaces(ports, &control);
     spawn_local(renew::run(Arc::clone(&shared), control.certified.clone()));
     spawn_local(control::watch_certificates(control.clone()));
     spawn_local(dns::run(control.clone()));

@@ -2,7 +2,7 @@
 //!
 //! Learned from the `x-envoy-peer-metadata` header (base64 of a protobuf Struct with Istio's
 //! node metadata keys), which our proxies add towards mesh endpoints and in answers to those
-//! who sent theirs. Never used for policy: policy reads the certificate.
+//! who sent theirs; for opaque bytes from `tcp::exchange`. Never used for policy: policy reads the certificate.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,11 +10,14 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use hashbrown::HashMap;
 use http::HeaderValue;
 use mesh_route::cluster::Workload;
 use mesh_xds::google::protobuf::{Struct, Value, value::Kind};
 use prost::Message as _;
+
+use crate::tcp::exchange;
 
 /// What Istio's metrics call an unset name.
 pub const UNKNOWN: &str = "unknown";
@@ -57,9 +60,14 @@ impl Peer {
     /// Reads the header's value; `None` for anything damaged.
     pub fn from_header(value: &[u8]) -> Option<Self> {
         let bytes = STANDARD.decode(value).ok()?;
-        let fields = Struct::decode(bytes.as_slice()).ok()?;
-        let text = |key: &str| string(fields.fields.get(key)?);
-        let labels = match fields
+        let metadata = Struct::decode(bytes.as_slice()).ok()?;
+        Some(Self::from_metadata(&metadata))
+    }
+
+    /// Reads Istio's node metadata.
+    pub fn from_metadata(metadata: &Struct) -> Self {
+        let text = |key: &str| string(metadata.fields.get(key)?);
+        let labels = match metadata
             .fields
             .get("LABELS")
             .and_then(|value| value.kind.as_ref())
@@ -79,7 +87,7 @@ impl Peer {
             .or_else(|| version.clone())
             .unwrap_or_else(|| Arc::from("latest"));
         let or_unknown = |text: Option<Arc<str>>| text.unwrap_or_else(|| Arc::from(UNKNOWN));
-        Some(Self {
+        Self {
             workload: or_unknown(workload),
             namespace: or_unknown(text("NAMESPACE")),
             app: or_unknown(app),
@@ -87,7 +95,7 @@ impl Peer {
             canonical_service: or_unknown(canonical_service),
             canonical_revision,
             cluster: or_unknown(text("CLUSTER_ID")),
-        })
+        }
     }
 
     /// The workload that an endpoint's metadata names.
@@ -121,6 +129,8 @@ pub struct Announcement {
     pub metadata: HeaderValue,
     /// Value of `x-envoy-peer-metadata-id`: the node id.
     pub id: HeaderValue,
+    /// Both, for opaque bytes.
+    pub frame: Bytes,
 }
 
 impl Announcement {
@@ -131,6 +141,7 @@ impl Announcement {
         Self {
             metadata: HeaderValue::from_str(&text).expect("base64 is a valid header value"),
             id: HeaderValue::from_str(node_id).unwrap_or(HeaderValue::from_static(UNKNOWN)),
+            frame: exchange::frame(fields, node_id),
         }
     }
 }

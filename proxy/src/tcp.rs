@@ -1,8 +1,10 @@
 //! Opaque bytes: pick a cluster and an endpoint, connect, copy both ways.
 
 pub mod copy;
+pub mod exchange;
 mod report;
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,22 +15,24 @@ use mesh_route::{Cluster, PickRequest, Picked, TcpProxy};
 use mesh_telemetry::access_log::ResponseFlag;
 use mesh_telemetry::drain::Phase;
 use smallvec::SmallVec;
+use tokio::io::AsyncWriteExt as _;
 
 use crate::listen::connection::{ConnError, Connection};
-use crate::tls::ServerStream;
+use crate::tls::{ClientStream, ServerStream};
 use crate::upstream::connect::Connected;
 use crate::upstream::error::AcquireError;
 use crate::upstream::pool::Protocol;
 use crate::upstream::{self, Target, TcpGuards};
 use crate::worker::Worker;
 use copy::{End, both_ways};
+use exchange::{Agreed, Exchanged};
 use report::TcpReport;
 pub(crate) use report::log_refused;
 
 /// An upstream connection for one client.
 struct Upstream {
     connected: Connected,
-    _guards: TcpGuards,
+    guards: TcpGuards,
     picked: Picked,
 }
 
@@ -38,12 +42,13 @@ struct Upstream {
 /// [`ConnError::Io`] for errors other than the ways in which connections end every day.
 pub async fn serve(
     connection: Connection,
-    mut stream: ServerStream,
+    stream: ServerStream,
     proxy: Arc<TcpProxy>,
 ) -> Result<(), ConnError> {
     let worker = Rc::clone(&connection.worker);
     let snapshot = worker.snapshot();
     let mut report = TcpReport::new(&connection, &proxy);
+    let mut stream = meet_client(&connection, stream, &mut report).await?;
     let name = proxy.cluster(worker.random());
     report.cluster = Some(Arc::clone(name));
     let Some(cluster) = snapshot.cluster(name).cloned() else {
@@ -52,10 +57,12 @@ pub async fn serve(
     };
     let upstream = connect(&connection, &proxy, &cluster, &mut report).await;
     drop(snapshot); // a long connection must not keep an old configuration
-    let Some(mut upstream) = upstream else {
+    let Some(upstream) = upstream else {
         return Ok(());
     };
     report.connected(&cluster, &upstream.picked.endpoint, &upstream.connected);
+    let (picked, _guards) = (upstream.picked, upstream.guards);
+    let mut upstream = meet_upstream(&worker, upstream.connected).await?;
 
     let idle = cluster.tcp_idle_timeout.or(proxy.idle_timeout);
     let too_long = async {
@@ -64,19 +71,63 @@ pub async fn serve(
             None => std::future::pending().await,
         }
     };
-    let removed = removed(&worker, &cluster, upstream.picked.endpoint.address);
+    let removed = removed(&worker, &cluster, picked.endpoint.address);
     let closing = worker.shared.drain.reached(Phase::Closing);
     tokio::select! {
         biased;
         () = closing => report.flag(ResponseFlag::LocalReset),
         () = too_long => report.flag(ResponseFlag::DurationTimeout),
         () = removed => report.flag(ResponseFlag::UpstreamConnectionTermination),
-        end = both_ways(&mut stream, &mut upstream.connected.stream, idle, &report) => match end? {
+        () = Box::pin(connection.orphaned()) => report.flag(ResponseFlag::LocalReset),
+        end = both_ways(&mut stream, &mut upstream, idle, &report) => match end? {
             End::Closed => {}
             End::Idle => report.flag(ResponseFlag::StreamIdleTimeout),
         },
     }
     Ok(())
+}
+
+/// How long a client that agreed to tell who it is may keep us waiting. Ours tell with the
+/// handshake's last message; Envoy only with the application's first byte.
+const MEET_WITHIN: Duration = Duration::from_millis(250);
+
+/// Learns who the client is and tells who we are, if both agreed to.
+async fn meet_client(
+    connection: &Connection,
+    stream: ServerStream,
+    report: &mut TcpReport<'_>,
+) -> std::io::Result<Exchanged<ServerStream>> {
+    let alpn = connection
+        .handshake
+        .as_ref()
+        .and_then(|tls| tls.alpn.as_deref());
+    let agreed = Agreed::by(alpn);
+    let mut stream = Exchanged::new(stream, agreed);
+    if agreed == Agreed::Yes {
+        let frame = tokio::time::timeout(MEET_WITHIN, poll_fn(|cx| stream.poll_frame(cx)));
+        if let Ok(read) = frame.await {
+            read?;
+        }
+        let worker = &connection.worker;
+        report.client = stream.take_peer().map(|peer| worker.names.peer(peer));
+        stream.write_all(&worker.announcement.frame).await?;
+        stream.flush().await?;
+    }
+    Ok(stream)
+}
+
+/// Tells the upstream who we are, if both agreed to. What it tells is known from its endpoint.
+async fn meet_upstream(
+    worker: &Worker,
+    connected: Connected,
+) -> std::io::Result<Exchanged<ClientStream>> {
+    let agreed = Agreed::by(connected.alpn.as_deref());
+    let mut stream = Exchanged::new(connected.stream, agreed);
+    if agreed == Agreed::Yes {
+        stream.write_all(&worker.announcement.frame).await?;
+        stream.flush().await?;
+    }
+    Ok(stream)
 }
 
 /// How often a connection looks whether its endpoint was taken out, where that ends it.
@@ -138,7 +189,7 @@ async fn connect(
                 cluster.report(&endpoint, Report::Connected, Instant::now());
                 return Some(Upstream {
                     connected,
-                    _guards: guards,
+                    guards,
                     picked,
                 });
             }

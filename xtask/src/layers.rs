@@ -72,7 +72,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const ALLOWED_IN_TESTS: &[(&str, &str)] = &[("mesh-pilot", "mesh-route")];
 
 /// Crates at the top, which may use anything.
-const UNRESTRICTED: &[&str] = &["mesh-e2e", "xtask"];
+const UNRESTRICTED: &[&str] = &["mesh-bench", "mesh-e2e", "xtask"];
 
 /// Checks the workspace at `root`.
 ///

@@ -1,5 +1,6 @@
 //! Developer tasks, run as `cargo xtask TASK`.
 
+mod bench;
 mod demo;
 mod descriptors;
 mod layers;
@@ -25,6 +26,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Builds the release binaries and measures the sidecar pair beside its peers.
+    BenchMesh {
+        /// Arguments of `mesh-bench`; `--help` lists them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Rebuilds the committed Envoy descriptor set from an unpacked `envoy-types` crate.
     Descriptors {
         /// Directory of the unpacked `envoy-types` crate.
@@ -43,6 +50,7 @@ fn main() -> anyhow::Result<()> {
         .context("xtask stands in the workspace")?;
     match Arguments::parse().task {
         Task::Demo { arguments } => demo::run(root, &arguments),
+        Task::BenchMesh { arguments } => bench::run(root, &arguments),
         Task::Descriptors { envoy_types, out } => descriptors::refresh(&envoy_types, &out),
         Task::Layers => layers::check(root),
     }

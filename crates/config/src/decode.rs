@@ -5,6 +5,7 @@
 //! its path; [`mod@crate::validate`] then checks what spans several fields. An object with any
 //! error is refused whole.
 
+pub mod access_log_format;
 mod authorization_policy;
 mod client_tls;
 mod destination_rule;

@@ -53,7 +53,7 @@ pub use compiler::{Applied, Compiler, Rejected, Wanted};
 pub use error::Refused;
 pub use fault::{Fault, FaultDecision};
 pub use http_manager::HttpManager;
-pub use listener::{FilterChain, Inspection, Listener, Terminal};
+pub use listener::{FilterChain, Inspection, Listener, Terminal, Traffic};
 pub use mutate::{FormatContext, HeaderMutations};
 pub use retry::{Outcome, RetryPolicy};
 pub use route::{ForwardRoute, Route, RouteAction};

@@ -29,6 +29,8 @@ pub struct Listener {
     pub additional_addresses: Vec<SocketAddr>,
     /// It has a socket of its own; else it is found by original destination.
     pub bind: bool,
+    /// Whose connections come to it.
+    pub traffic: Traffic,
     /// Hand connections to the listener of their original destination.
     pub use_original_dst: bool,
     /// The original destination is to be read from the socket (listener filter).
@@ -40,6 +42,18 @@ pub struct Listener {
     /// One for each of `matches`.
     pub(crate) chains: Vec<Arc<FilterChain>>,
     pub(crate) default_chain: Option<Arc<FilterChain>>,
+}
+
+/// Which way a listener's connections go, seen from the workload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Traffic {
+    /// Not told.
+    #[default]
+    Unspecified,
+    /// To the application.
+    Inbound,
+    /// From the application; also what Istio writes for a gateway's listeners.
+    Outbound,
 }
 
 /// Listener filters that look at the first bytes.

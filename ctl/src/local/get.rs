@@ -38,6 +38,12 @@ pub(crate) struct Get {
     /// Every namespace.
     #[arg(short = 'A', long)]
     all_namespaces: bool,
+    /// Only objects with these labels: KEY=VALUE,KEY,...
+    #[arg(short = 'l', long, value_name = "LABELS", conflicts_with = "name")]
+    selector: Option<String>,
+    /// Add a column with the labels.
+    #[arg(long)]
+    show_labels: bool,
     /// How to print.
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -53,7 +59,10 @@ pub(super) async fn run(get: &Get) -> anyhow::Result<()> {
     let namespace = (!get.all_namespaces).then_some(get.namespace.as_str());
     let mut all = Vec::new();
     for kind in kinds.split(',') {
-        let items = client.get(kind, namespace, name).await?;
+        let mut items = client.get(kind, namespace, name).await?;
+        if let Some(selector) = &get.selector {
+            items.retain(|item| selected(item, selector));
+        }
         if matches!(get.output, Format::Table | Format::Wide) {
             print_table(&items, get)?;
         }
@@ -83,7 +92,11 @@ fn whole(mut items: Vec<Value>, name: Option<&str>) -> Value {
 
 fn print_table(items: &[Value], get: &Get) -> anyhow::Result<()> {
     let Some(first) = items.first() else {
-        return output::line(&format!("no {} found", get.kind));
+        let place = match get.all_namespaces {
+            true => "any namespace".to_owned(),
+            false => format!("namespace {}", get.namespace),
+        };
+        return output::line(&format!("no {} found in {place}", get.kind));
     };
     let wide = get.output == Format::Wide;
     let columns = columns(text(&first["kind"]), wide);
@@ -91,14 +104,42 @@ fn print_table(items: &[Value], get: &Get) -> anyhow::Result<()> {
     if get.all_namespaces {
         header.insert(0, "NAMESPACE");
     }
+    if get.show_labels {
+        header.push("LABELS");
+    }
     let rows = items.iter().map(|item| {
         let mut row: Vec<String> = columns.iter().map(|(_, cell)| cell(item)).collect();
         if get.all_namespaces {
             row.insert(0, text(&item["metadata"]["namespace"]).to_owned());
         }
+        if get.show_labels {
+            row.push(labels(item));
+        }
         row
     });
     print_rows(&header, rows.collect())
+}
+
+/// Whether an object has all labels of `KEY=VALUE,KEY,...`.
+fn selected(item: &Value, selector: &str) -> bool {
+    let labels = &item["metadata"]["labels"];
+    selector.split(',').all(|part| match part.split_once('=') {
+        // Both `=` and `==` mean equal.
+        Some((key, value)) => labels[key] == value.trim_start_matches('='),
+        None => labels[part].is_string(),
+    })
+}
+
+fn labels(item: &Value) -> String {
+    let labels = item["metadata"]["labels"].as_object();
+    let pairs = labels.into_iter().flatten();
+    let pairs: Vec<String> = pairs
+        .map(|(key, value)| format!("{key}={}", text(value)))
+        .collect();
+    match pairs.is_empty() {
+        true => "<none>".to_owned(),
+        false => pairs.join(","),
+    }
 }
 
 fn print_rows(header: &[&str], rows: Vec<Vec<String>>) -> anyhow::Result<()> {
@@ -282,4 +323,22 @@ fn text(value: &Value) -> &str {
 
 fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selectors_ask_for_all_labels() {
+        let item = json!({"metadata": {"labels": {"app": "web", "v": "1"}}});
+        for selector in ["app=web", "app==web,v", "v=1,app=web"] {
+            assert!(selected(&item, selector), "{selector}");
+        }
+        for selector in ["app=x", "app=web,z", "z"] {
+            assert!(!selected(&item, selector), "{selector}");
+        }
+        assert_eq!(labels(&item), "app=web,v=1");
+        assert_eq!(labels(&json!({})), "<none>");
+    }
 }

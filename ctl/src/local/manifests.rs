@@ -32,7 +32,23 @@ pub(super) async fn apply(files: &Files) -> anyhow::Result<ExitCode> {
                 .await?,
         );
     }
-    print(&outcomes)
+    let code = print(&outcomes)?;
+    // After the last file: it may bring what the first one refers to.
+    for finding in client.findings().await? {
+        let applied = |outcome: &&Outcome| {
+            outcome.action != "refused"
+                && (&outcome.object, &outcome.namespace) == (&finding.object, &finding.namespace)
+        };
+        if outcomes.iter().any(|outcome| applied(&outcome)) {
+            output::line(&format!(
+                "{} {}: {}",
+                "warning:".yellow().bold(),
+                finding.object,
+                finding.message
+            ))?;
+        }
+    }
+    Ok(code)
 }
 
 /// What to delete.
@@ -117,11 +133,12 @@ fn print(outcomes: &[Outcome]) -> anyhow::Result<ExitCode> {
         let message = outcome.message.as_deref().unwrap_or_default();
         if outcome.action == "refused" {
             code = ExitCode::FAILURE;
-            output::line(&format!(
-                "{} {}: {message}",
-                "refused".red().bold(),
-                outcome.object
-            ))?;
+            // What cannot be named has its file and line in the message.
+            let object = match message.starts_with(&outcome.object) {
+                true => String::new(),
+                false => format!("{}: ", outcome.object),
+            };
+            output::line(&format!("{} {object}{message}", "refused".red().bold()))?;
         } else if message.is_empty() {
             output::line(&format!("{} {}", outcome.object, outcome.action))?;
         } else {

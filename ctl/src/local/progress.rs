@@ -1,11 +1,13 @@
 //! How the platform comes up, line by line, and what to do once it is up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use anyhow::{Context, bail};
 use mesh_local::api::wire::{Status, WorkloadStatus};
 use mesh_local::client::{Client, ClientError};
 use owo_colors::OwoColorize;
+use serde_json::Value;
 
 use crate::output;
 
@@ -13,19 +15,17 @@ use crate::output;
 const ASK_EVERY: Duration = Duration::from_millis(150);
 
 /// Prints every change of every workload until all are ready; then where things are and what to
-/// try. `quiet`: says nothing (nobody looks).
+/// try. `pid`: the platform's process; another one on the same directory is not meant.
 ///
 /// # Errors
 /// If standard output cannot be written.
-pub(super) async fn follow(client: Client, quiet: bool) -> anyhow::Result<()> {
-    if quiet {
-        return Ok(());
-    }
+pub(super) async fn follow(client: Client, pid: Option<u32>) -> anyhow::Result<()> {
     let begun = Instant::now();
     let mut shown: BTreeMap<String, String> = BTreeMap::new();
     let mut problems: Vec<String> = Vec::new();
     loop {
         match client.status().await {
+            Ok(status) if pid != Some(status.pid) => {}
             Ok(status) => {
                 for problem in &status.problems {
                     if !problems.contains(problem) {
@@ -37,7 +37,8 @@ pub(super) async fn follow(client: Client, quiet: bool) -> anyhow::Result<()> {
                     show(workload, &mut shown, begun)?;
                 }
                 if status.all_ready() {
-                    return welcome(&status, begun.elapsed());
+                    let pods = client.get("pods", None, None).await?;
+                    return welcome(&status, &bare_namespaces(&pods), begun.elapsed());
                 }
             }
             // It is still starting; whoever waits for it notices if it ends.
@@ -76,6 +77,48 @@ fn describe(workload: &WorkloadStatus) -> String {
     }
 }
 
+/// Prints every change of one Deployment until its rollout is done.
+///
+/// # Errors
+/// If there is no such Deployment, or it isn't done after `timeout`.
+pub(super) async fn rolled_out(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    timeout: Duration,
+) -> anyhow::Result<()> {
+    let deadline = Instant::now() + timeout;
+    let mut said = String::new();
+    loop {
+        // Also says that it doesn't exist.
+        client
+            .get("deployments", Some(namespace), Some(name))
+            .await?;
+        let status = client.status().await?;
+        let mut workloads = status.workloads.iter();
+        let of = |one: &&WorkloadStatus| one.namespace == namespace && one.name == name;
+        let workload = workloads.find(of).context("its state is not known yet")?;
+        if workload.is_ready() {
+            return output::line(&format!("deployment/{name} is rolled out"));
+        }
+        let state = match workload.outdated {
+            0 => describe(workload),
+            old => format!("{old} old; {}", describe(workload)),
+        };
+        if state != said {
+            output::line(&format!("deployment/{name} {state}"))?;
+            said = state;
+        }
+        if Instant::now() >= deadline {
+            bail!(
+                "deployment/{name} is not rolled out after {} s",
+                timeout.as_secs()
+            );
+        }
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}
+
 /// One line per workload, then the published addresses and the problems.
 pub(super) fn print_status(status: &Status) -> anyhow::Result<()> {
     let rows = status.workloads.iter().map(|workload| {
@@ -98,10 +141,35 @@ pub(super) fn print_status(status: &Status) -> anyhow::Result<()> {
     for problem in &status.problems {
         output::line(&format!("{} {problem}", "problem:".yellow().bold()))?;
     }
-    Ok(())
+    print_notes(status)
 }
 
-fn welcome(status: &Status, took: Duration) -> anyhow::Result<()> {
+fn print_notes(status: &Status) -> anyhow::Result<()> {
+    let mut notes = status.notes.iter();
+    notes.try_for_each(|note| output::line(&format!("{} {note}", "note:".dimmed())))
+}
+
+/// The namespaces with pods that could have a sidecar and have none; empty without control plane.
+fn bare_namespaces(pods: &[Value]) -> BTreeSet<&str> {
+    let system = ["istio-system", "kube-system"];
+    let has_proxy = |pod: &Value| {
+        let lists = ["containers", "initContainers"].map(|list| pod["spec"][list].as_array());
+        let mut containers = lists.into_iter().flatten().flatten();
+        containers.any(|container| container["name"] == "istio-proxy")
+    };
+    if !pods
+        .iter()
+        .any(|pod| pod["metadata"]["labels"]["app"] == "istiod")
+    {
+        return BTreeSet::new();
+    }
+    let bare = pods.iter().filter(|pod| !has_proxy(pod));
+    bare.filter_map(|pod| pod["metadata"]["namespace"].as_str())
+        .filter(|namespace| !system.contains(namespace))
+        .collect()
+}
+
+fn welcome(status: &Status, bare: &BTreeSet<&str>, took: Duration) -> anyhow::Result<()> {
     output::line(&format!(
         "\n{} after {:.1} s.",
         "All ready".green().bold(),
@@ -132,6 +200,13 @@ fn welcome(status: &Status, took: Duration) -> anyhow::Result<()> {
             output::line(&format!("{name} is at http://{}", one.address))?;
         }
     }
+    print_notes(status)?;
+    for namespace in bare {
+        output::line(&format!(
+            "{} pods of namespace {namespace} run without sidecar. To give them one:\n  meshctl local label namespace {namespace} istio-injection=enabled\n  meshctl local rollout restart deployment -n {namespace}",
+            "note:".dimmed()
+        ))?;
+    }
     output::line("\nTry, in another terminal:")?;
     for (command, what) in commands(has("reviews")) {
         output::line(&format!(
@@ -140,7 +215,7 @@ fn welcome(status: &Status, took: Duration) -> anyhow::Result<()> {
             format!("# {what}").dimmed()
         ))?;
     }
-    output::line("\nStop with Ctrl-C, or: meshctl local down")
+    Ok(())
 }
 
 fn commands(bookinfo: bool) -> [(&'static str, &'static str); 3] {
@@ -162,5 +237,28 @@ fn commands(bookinfo: bool) -> [(&'static str, &'static str); 3] {
             ("meshctl local logs deployment/NAME -f", "what it writes"),
             ("meshctl proxy-status", "watch the proxies"),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn namespaces_without_sidecars_are_found() {
+        let pod = |namespace: &str, app: &str, container: &str| {
+            json!({"metadata": {"namespace": namespace, "labels": {"app": app}},
+                "spec": {"containers": [{"name": app}], "initContainers": [{"name": container}]}})
+        };
+        let mut pods = vec![
+            pod("default", "a", "setup"),
+            pod("shop", "b", "istio-proxy"),
+            pod("kube-system", "c", "setup"),
+        ];
+        assert!(bare_namespaces(&pods).is_empty());
+        pods.push(pod("istio-system", "istiod", "setup"));
+        assert_eq!(bare_namespaces(&pods), BTreeSet::from(["default"]));
     }
 }

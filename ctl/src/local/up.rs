@@ -1,5 +1,6 @@
 //! `meshctl local up`: starts the platform, shows how it comes up, and ends it.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
@@ -28,6 +29,10 @@ pub(crate) struct Up {
     /// Run in the background; end it with `meshctl local down`.
     #[arg(short, long)]
     detach: bool,
+    /// Seconds to wait with --detach until everything is ready. What is not ready then is named, and
+    /// goes on starting.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    timeout: u64,
     /// Where a Service's port is bound on 127.0.0.1: SERVICE.NAMESPACE:PORT=HOSTPORT, 0 for any free
     /// port; *=0 for any free port for every Service that is published.
     #[arg(long, value_name = "SERVICE.NAMESPACE:PORT=HOSTPORT")]
@@ -46,14 +51,21 @@ pub(crate) struct Up {
 pub(super) async fn run(up: Up) -> anyhow::Result<ExitCode> {
     let state_dir = up.place.dir()?;
     if up.detach {
-        return detach(&state_dir).await;
+        return detach(&state_dir, Duration::from_secs(up.timeout)).await;
     }
     let daemon = Daemon::start(&options(&up, &state_dir)?)?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let ended = daemon.run();
-    let shown = progress::follow(Client::new(&state_dir), up.background);
+    let shown = async {
+        // In the background nobody looks.
+        if up.background {
+            return Ok(());
+        }
+        progress::follow(Client::new(&state_dir), Some(std::process::id())).await?;
+        output::line("\nStop with Ctrl-C, or: meshctl local down")
+    };
     tokio::pin!(ended, shown);
     let mut showing = true;
     let mut ending = false;
@@ -85,12 +97,21 @@ pub(super) async fn run(up: Up) -> anyhow::Result<ExitCode> {
 }
 
 /// Starts ourselves again in the background and waits until everything is ready.
-async fn detach(state_dir: &Path) -> anyhow::Result<ExitCode> {
+async fn detach(state_dir: &Path, timeout: Duration) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(state_dir)
         .with_context(|| format!("create {}", state_dir.display()))?;
+    if let Ok(running) = Client::new(state_dir).status().await {
+        bail!(
+            "a platform already runs on {}: process {} (end it with `meshctl local down`, or choose another --state-dir)",
+            state_dir.display(),
+            running.pid
+        );
+    }
     let log_path = state_dir.join("up.log");
-    let log = std::fs::File::create(&log_path)
-        .with_context(|| format!("create {}", log_path.display()))?;
+    let log = new_log(&log_path).with_context(|| {
+        let path = log_path.display();
+        format!("write {path} (make room there, or choose another place with --state-dir)")
+    })?;
     let arguments = std::env::args_os()
         .skip(1)
         .filter(|argument| !matches!(argument.to_str(), Some("-d" | "--detach")));
@@ -103,18 +124,36 @@ async fn detach(state_dir: &Path) -> anyhow::Result<ExitCode> {
         .process_group(0)
         .spawn()
         .context("start the platform in the background")?;
+    let child_pid = child.id();
     let place = format!("--state-dir {}", state_dir.display());
+    let mut code = ExitCode::SUCCESS;
     tokio::select! {
         exit = child.wait() => {
             let said = std::fs::read_to_string(&log_path).unwrap_or_default();
-            bail!("the platform did not start ({}):\n{}", exit?, said.trim());
+            let said: Vec<&str> = said.lines().skip(1).collect();
+            bail!("the platform did not start ({}):\n{}", exit?, said.join("\n"));
         }
-        result = progress::follow(Client::new(state_dir), false) => result?,
+        result = progress::follow(Client::new(state_dir), child_pid) => result?,
+        () = tokio::time::sleep(timeout) => {
+            output::line(&format!(
+                "Not everything is ready after {} s; it goes on, see: meshctl local status {place}",
+                timeout.as_secs()
+            ))?;
+            code = ExitCode::FAILURE;
+        }
     }
     output::line(&format!(
-        "It runs in the background; end it with: meshctl local down {place}"
+        "\nIt runs in the background; end it with: meshctl local down {place}"
     ))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
+}
+
+/// The file for what a platform in the background says. Its first line shows at once whether the
+/// disk is full.
+fn new_log(path: &Path) -> std::io::Result<std::fs::File> {
+    let mut log = std::fs::File::create(path)?;
+    log.write_all(b"what `meshctl local up` said:\n")?;
+    Ok(log)
 }
 
 fn code(exit: InnerExit) -> anyhow::Result<ExitCode> {

@@ -345,6 +345,11 @@ impl Platform for Local {
         self.rolled(namespace, deployment, None)
     }
 
+    fn label_namespace(&self, namespace: &str, label: &str) -> anyhow::Result<()> {
+        self.checked(&["local", "label", "namespace", namespace, label])
+            .map(drop)
+    }
+
     fn scale(&self, namespace: &str, deployment: &str, replicas: usize) -> anyhow::Result<()> {
         let wanted = replicas.to_string();
         self.checked(&[
@@ -385,7 +390,18 @@ fn pod(object: &Value) -> Pod {
     let conditions = object["status"]["conditions"]
         .as_array()
         .map_or(&[][..], Vec::as_slice);
+    let statuses = ["containerStatuses", "initContainerStatuses"];
+    let statuses = statuses.map(|list| object["status"][list].as_array());
+    let statuses: Vec<&Value> = statuses.into_iter().flatten().flatten().collect();
+    let running = statuses
+        .iter()
+        .filter(|status| status["state"]["running"].is_object());
+    let restarts = statuses
+        .iter()
+        .filter_map(|status| status["restartCount"].as_u64());
     Pod {
+        containers: running.count(),
+        restarts: restarts.sum(),
         name: text(&object["metadata"]["name"]),
         namespace: text(&object["metadata"]["namespace"]),
         ip: text(&object["status"]["podIP"]),

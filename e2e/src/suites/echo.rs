@@ -84,6 +84,17 @@ impl Echo<'_> {
         ))
     }
 
+    /// The body of a page that `pod` gets.
+    ///
+    /// # Errors
+    /// When the answer is not 200.
+    pub fn page(&self, pod: &Pod, url: &str) -> anyhow::Result<String> {
+        let (status, text) = self.status(pod, &[url])?;
+        ensure!(status == 200, "{url}: status {status}");
+        let body = text.split_once("\n\n").map(|(_, body)| body.to_owned());
+        body.with_context(|| format!("{url}: no body"))
+    }
+
     /// The sum of a proxy's samples whose line contains all of `parts`.
     ///
     /// # Errors
@@ -135,7 +146,9 @@ metadata: {name: APP, namespace: NAMESPACE}
 spec:
   selector: {matchLabels: {app: APP}}
   template:
-    metadata: {labels: {app: APP, version: v1}}
+    metadata:
+      labels: {app: APP, version: v1}
+      annotations: {prometheus.io/scrape: 'true', prometheus.io/port: '8080'}
     spec:
       serviceAccountName: APP
       containers:

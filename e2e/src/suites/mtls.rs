@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
-use super::{LIVE_WITHIN, Mesh, Test, echo};
+use super::{LIVE_WITHIN, Mesh, Test, echo, wire};
 use crate::deadline::{eventually, eventually_true};
 
 /// The tests of this suite.
@@ -22,6 +22,9 @@ pub const TESTS: &[Test] = &[
 
 /// A word that no packet may show.
 const SECRET: &str = "open-sesame-4711";
+/// A port of the server to which a new client has no connection, as no wait for readiness uses it.
+const SERVER_PORT: u16 = 8090;
+const TLS_1_3: u16 = 0x0304;
 
 fn peer_authentication(mode: &str) -> String {
     format!(
@@ -43,7 +46,7 @@ fn strict_encrypts_and_refuses_plaintext(mesh: &Mesh) -> anyhow::Result<()> {
         let recording = std::thread::scope(|scope| {
             let capture = scope.spawn(|| echo.run(&echo.server, &["capture", "--seconds", "3"]));
             std::thread::sleep(Duration::from_secs(1));
-            let secret = format!("http://server.echo/{SECRET}");
+            let secret = format!("http://server.echo:{SERVER_PORT}/{SECRET}");
             let answered = echo.status(
                 &echo.client,
                 &["-H", &format!("x-secret: {SECRET}"), &secret],
@@ -58,16 +61,22 @@ fn strict_encrypts_and_refuses_plaintext(mesh: &Mesh) -> anyhow::Result<()> {
     })
 }
 
-/// On the pod's interface there is a TLS hello of the mesh, and the word that the request carried
-/// and the answer echoed is nowhere. (The platform's probes of the proxy's own ports are plaintext.)
+/// On the pod's interface there is a TLS hello of the mesh, answered by TLS 1.3, and the word that
+/// the request carried and the answer echoed is nowhere. (The platform's probes of the proxy's own ports are plaintext.)
 fn check_recording(packets: &str, ip: &str) -> anyhow::Result<()> {
-    ensure!(!packets.is_empty(), "nothing was captured at {ip}");
+    let frames = wire::frames(packets)?;
+    ensure!(!frames.is_empty(), "nothing was captured at {ip}");
     ensure!(
-        packets.contains("outbound_.80_._.server.echo.svc.cluster.local"),
+        wire::shows(&frames, "outbound_.8090_._.server.echo.svc.cluster.local"),
         "no TLS hello of the mesh was seen"
     );
+    let versions = wire::chosen_tls_versions(&frames, SERVER_PORT);
     ensure!(
-        !packets.contains(SECRET),
+        !versions.is_empty() && versions.iter().all(|version| *version == TLS_1_3),
+        "the server chose {versions:x?}, not TLS 1.3"
+    );
+    ensure!(
+        !wire::shows(&frames, SECRET),
         "the request or its echo was readable on the wire"
     );
     Ok(())

@@ -30,8 +30,9 @@ fn apply_one(api: &Api, manifest: &Manifest) -> Outcome {
         Some(_) => "configured",
         None => "created",
     };
+    let notes = (!manifest.notes.is_empty()).then(|| manifest.notes.join("; "));
     match state::write_atomic(&path, text.as_bytes(), 0o600) {
-        Ok(()) => outcome(&manifest.key, action, None),
+        Ok(()) => outcome(&manifest.key, action, notes),
         Err(error) => outcome(&manifest.key, "refused", Some(crate::chain(&error))),
     }
 }
@@ -72,6 +73,7 @@ fn decoded(given: &Manifests) -> (Vec<Manifest>, Vec<Outcome>) {
         .chain(decoded.warnings)
         .map(|message| Outcome {
             object: given.source.clone(),
+            namespace: String::new(),
             action: "refused".to_owned(),
             message: Some(message),
         });
@@ -82,6 +84,7 @@ fn outcome(key: &Key, action: &str, message: Option<String>) -> Outcome {
     let kind = key.kind.info().kind.to_ascii_lowercase();
     Outcome {
         object: format!("{kind}/{}", key.name),
+        namespace: key.namespace.clone(),
         action: action.to_owned(),
         message,
     }

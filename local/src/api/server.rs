@@ -101,6 +101,17 @@ impl Api {
                 .ask(|answer| Command::Scale(scale, answer))
                 .await
                 .and_then(done),
+            Request::Label(label) => self
+                .ask(|answer| Command::Label(label, answer))
+                .await
+                .and_then(|labelled| labelled)
+                .map(|outcome| Reply::Outcomes {
+                    items: vec![outcome],
+                }),
+            Request::Findings => self
+                .ask(Command::Findings)
+                .await
+                .map(|items| Reply::Findings { items }),
             Request::PodHttp(request) => self.pod_http(request).await,
             Request::Status => {
                 let mut status = self.status.borrow().clone();

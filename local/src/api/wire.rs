@@ -1,5 +1,7 @@
 //! What travels over the daemon's socket: requests, replies and their framing.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -27,6 +29,10 @@ pub enum Request {
     Restart(Workload),
     /// Another number of replicas for a Deployment.
     Scale(Scale),
+    /// Other labels for an object.
+    Label(Label),
+    /// What is doubtful among the mesh's objects.
+    Findings,
     /// An HTTP request to 127.0.0.1 inside a pod.
     PodHttp(PodHttp),
     /// What runs, and whether all of it is ready.
@@ -127,6 +133,21 @@ pub struct Scale {
     pub replicas: u32,
 }
 
+/// One object and its new labels.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Label {
+    /// Any name of its kind.
+    pub kind: String,
+    /// The namespace, for a kind that has them.
+    pub namespace: String,
+    /// The object's name.
+    pub name: String,
+    /// New values by key; `None` removes the label.
+    pub changes: BTreeMap<String, Option<String>>,
+    /// Whether a label that has another value may be changed.
+    pub overwrite: bool,
+}
+
 /// An HTTP request to 127.0.0.1 inside a pod's network namespace.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PodHttp {
@@ -175,6 +196,11 @@ pub enum Reply {
     },
     /// What runs.
     Status(Status),
+    /// What is doubtful.
+    Findings {
+        /// One each.
+        items: Vec<Finding>,
+    },
     /// The pod that is being ended.
     Deleted {
         /// Its name.
@@ -189,11 +215,25 @@ pub enum Reply {
     },
 }
 
+/// A reference that leads nowhere, or a conflict between objects.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Finding {
+    /// `virtualservice/reviews`, as in [`Outcome`].
+    pub object: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Field, what is wrong with it, and what to do.
+    pub message: String,
+}
+
 /// What happened to one manifest of an `apply` or `delete`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Outcome {
     /// `deployment/reviews-v1`, or the source's name when the document has no object.
     pub object: String,
+    /// Its namespace; empty for a kind without namespaces.
+    #[serde(default)]
+    pub namespace: String,
     /// `created`, `configured`, `unchanged`, `deleted`, `not found` or `refused`.
     pub action: String,
     /// Reason of a refusal, or a warning.
@@ -210,6 +250,9 @@ pub struct Status {
     pub published: Vec<Published>,
     /// Manifests refused and other things the user should see, newest last.
     pub problems: Vec<String>,
+    /// What is harmless but good to know: fields of manifests that have no effect here.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// The process that started the platform; 0 if it cannot be read.
     pub pid: u32,
 }

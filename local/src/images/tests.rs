@@ -38,7 +38,8 @@ fn the_closest_pattern_wins() {
 #[test]
 fn istios_bookinfo_images_are_known() {
     let images = Images::built_in(Path::new("/nowhere"), Vec::new());
-    let missing = images.resolve("docker.io/istio/examples-bookinfo-reviews-v3:1.20.3");
+    let image = "registry.istio.io/release/examples-bookinfo-reviews-v3:1.20.3";
+    let missing = images.resolve(image);
     let error = missing.unwrap_err().to_string();
     assert!(error.contains("stands for bookinfo"), "{error}");
 }
@@ -102,4 +103,14 @@ fn command_replaces_and_args_append() {
         command_line(&program, Some(&words("sh -c")), Some(&words("x"))),
         words("sh -c x")
     );
+}
+
+#[test]
+fn a_pattern_may_leave_the_registry_open() {
+    let (_dir, images) =
+        images("- {image: '*/app', command: [app]}\n- {image: shop/app, command: [app2]}\n");
+    assert_eq!(name(&images, "registry.example.com/team/app:1"), "app");
+    assert_eq!(name(&images, "app"), "app");
+    assert_eq!(name(&images, "docker.io/shop/app:2"), "app2");
+    assert!(images.resolve("shop/other-app").is_err());
 }

@@ -37,6 +37,18 @@ pub(crate) struct Record {
     /// When a restart of a Deployment was asked for last, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) restarted_at: Option<String>,
+    /// Labels changed by hand since its manifest last said something about them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) labels: BTreeMap<String, Relabel>,
+}
+
+/// A label that was changed by hand. It holds for as long as the manifest says the same about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Relabel {
+    /// The value; `None`: removed.
+    pub(crate) value: Option<String>,
+    /// What the manifest said when it was changed.
+    pub(crate) written: Option<String>,
 }
 
 /// All records, by `Kind namespace/name`.
@@ -62,6 +74,7 @@ impl Assigned {
                 node_ports: BTreeMap::new(),
                 replicas: None,
                 restarted_at: None,
+                labels: BTreeMap::new(),
             });
         if record.content != content {
             content.clone_into(&mut record.content);
@@ -69,6 +82,12 @@ impl Assigned {
             record.replicas = None;
         }
         record
+    }
+
+    /// The records of all objects with labels changed by hand, by the object's [`Key`] as text.
+    pub(crate) fn relabelled(&mut self) -> impl Iterator<Item = (&String, &mut Record)> {
+        let records = self.records.iter_mut();
+        records.filter(|(_, record)| !record.labels.is_empty())
     }
 
     /// The record of an object, to change it.

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::kind::Role;
 use super::validate::validate;
-use super::{Body, Key, Kind, Manifest, names};
+use super::{Body, Key, Kind, Manifest, names, without_effect};
 
 /// What one text holds.
 #[derive(Debug, Default)]
@@ -51,12 +51,12 @@ fn split(text: &str) -> Vec<(usize, String)> {
     for (index, line) in text.lines().enumerate() {
         let marker = line.strip_prefix("---");
         if let Some(rest) = marker.filter(|rest| rest.is_empty() || rest.starts_with([' ', '\t'])) {
-            let content = if rest.trim_start().starts_with('#') {
-                ""
-            } else {
-                rest.trim_start()
-            };
-            documents.push((index + 1, format!("{content}\n")));
+            let rest = rest.trim_start();
+            // Lines count from one, and the document usually begins below its marker.
+            documents.push(match rest.is_empty() || rest.starts_with('#') {
+                true => (index + 2, String::new()),
+                false => (index + 1, format!("{rest}\n")),
+            });
         } else if let Some((_, document)) = documents.last_mut() {
             document.push_str(line);
             document.push('\n');
@@ -112,12 +112,18 @@ impl Place<'_> {
                 )));
             }
         }
+        let mut notes = Vec::new();
         let body = if kind.info().role == Role::Mesh {
             match mesh_config::decode::object(&value, source) {
-                Ok(_) => Body::Passive,
+                Ok(resource) => notes.extend(warnings(&resource)),
                 Err(error) => return Err(Refusal::Error(error.to_string())),
             }
+            Body::Passive
         } else {
+            let idle = without_effect::fields(kind.info().kind, &value);
+            if !idle.is_empty() {
+                notes.push(format!("without effect here: {}", idle.join(", ")));
+            }
             body(kind, &value)
                 .and_then(|body| validate(&body).map(|()| body))
                 .map_err(|problem| Refusal::Error(format!("{source}: {key}: {problem}")))?
@@ -127,6 +133,7 @@ impl Place<'_> {
             value,
             body,
             source: source.file.clone(),
+            notes,
         }))
     }
 
@@ -159,6 +166,16 @@ impl Place<'_> {
         }
         Ok((kind, name))
     }
+}
+
+/// What the control plane would warn of.
+fn warnings(decoded: &mesh_config::decode::Decoded) -> Vec<String> {
+    let mesh_config::decode::Decoded::Mesh(resource) = decoded else {
+        return Vec::new();
+    };
+    // Errors were found when it was decoded.
+    let found = mesh_config::validate::validate(resource).unwrap_or_default();
+    found.iter().map(ToString::to_string).collect()
 }
 
 enum Refusal {

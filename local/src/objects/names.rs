@@ -44,6 +44,31 @@ pub(crate) fn is_valid(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(label)
 }
 
+/// Whether `key` may name a label: a name of at most 63 letters, digits, `-`, `_` and `.`, with a
+/// DNS name and `/` before it if wanted.
+pub(crate) fn is_label_key(key: &str) -> bool {
+    match key.split_once('/') {
+        Some((prefix, name)) => is_valid(prefix) && is_label_name(name),
+        None => is_label_name(key),
+    }
+}
+
+/// Whether `value` may be a label's: empty, or as the name of one.
+pub(crate) fn is_label_value(value: &str) -> bool {
+    value.is_empty() || is_label_name(value)
+}
+
+fn is_label_name(name: &str) -> bool {
+    let ends = [name.bytes().next(), name.bytes().next_back()];
+    name.len() <= 63
+        && ends
+            .iter()
+            .all(|byte| byte.is_some_and(|byte| byte.is_ascii_alphanumeric()))
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,5 +97,16 @@ mod tests {
             assert!(!is_valid(name), "{name}");
         }
         assert!(is_valid("details.v1-a"));
+    }
+
+    #[test]
+    fn labels_are_checked() {
+        for key in ["istio-injection", "istio.io/rev", "a.b/C_d"] {
+            assert!(is_label_key(key), "{key}");
+        }
+        for key in ["", "-a", "a/b/c", "/a", "a b", "a="] {
+            assert!(!is_label_key(key), "{key}");
+        }
+        assert!(is_label_value("") && is_label_value("v1.2") && !is_label_value("a b"));
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::Controller;
-use crate::api::wire::{DeletePod, Get, Scale, Workload};
+use crate::api::wire::{DeletePod, Finding, Get, Label, Outcome, Scale, Workload};
 use crate::objects::{Key, Kind};
 use crate::pod::Context;
 
@@ -32,6 +32,10 @@ pub(crate) enum Command {
     Restart(Workload, oneshot::Sender<Result<(), String>>),
     /// Another size.
     Scale(Scale, oneshot::Sender<Result<(), String>>),
+    /// Other labels.
+    Label(Label, oneshot::Sender<Result<Outcome, String>>),
+    /// What is doubtful among the mesh's objects.
+    Findings(oneshot::Sender<Vec<Finding>>),
 }
 
 impl Controller {
@@ -76,6 +80,8 @@ impl Controller {
                 };
                 drop(answer.send(self.change(&scale.namespace, &scale.name, change)));
             }
+            Command::Label(label, answer) => drop(answer.send(self.label(&label))),
+            Command::Findings(answer) => drop(answer.send(self.findings())),
         }
     }
 
@@ -96,14 +102,7 @@ impl Controller {
     }
 
     fn get(&self, get: &Get) -> Result<Vec<Value>, String> {
-        let kind = Kind::named(&get.kind).ok_or_else(|| {
-            let kinds: Vec<&str> = Kind::all().map(|kind| kind.info().plural).collect();
-            format!(
-                "kind {} is not known here; there are {}",
-                get.kind,
-                kinds.join(", ")
-            )
-        })?;
+        let kind = Kind::named(&get.kind).ok_or_else(|| Self::unknown_kind(&get.kind))?;
         let namespace = get.namespace.as_deref().filter(|_| kind.info().namespaced);
         let found: Vec<Value> = self
             .view
@@ -122,6 +121,14 @@ impl Controller {
         }
     }
 
+    pub(super) fn unknown_kind(name: &str) -> String {
+        let kinds: Vec<&str> = Kind::all().map(|kind| kind.info().plural).collect();
+        format!(
+            "kind {name} is not known here; there are {}",
+            kinds.join(", ")
+        )
+    }
+
     pub(super) fn no_pod(&self, namespace: &str, name: &str) -> String {
         let there: Vec<&str> = self
             .pods
@@ -134,6 +141,10 @@ impl Controller {
         } else {
             there.join(", ")
         };
-        format!("pod {name} does not exist in namespace {namespace}, which has {there}")
+        let wanted = match name.contains('/') {
+            true => format!("a pod of {name}"),
+            false => format!("pod {name}"),
+        };
+        format!("{wanted} does not exist in namespace {namespace}, which has {there}")
     }
 }

@@ -204,7 +204,14 @@ impl Controller {
         problems.extend(self.problems.values().cloned());
         problems.extend(self.loaded.warnings.iter().cloned());
         problems.truncate(MOST_PROBLEMS);
+        let noted = self.world.values().flat_map(|manifest| {
+            let notes = manifest.notes.iter();
+            notes.map(|note| format!("{}: {}: {note}", manifest.source, manifest.key))
+        });
+        let mut notes: Vec<String> = noted.collect();
+        notes.truncate(MOST_PROBLEMS);
         Status {
+            notes,
             workloads,
             published: self.setup.publisher.list(),
             problems,

@@ -42,14 +42,15 @@ impl Controller {
                 world.insert(map.key.clone(), map);
             }
         }
+        let written = self.relabel(&mut world);
         if world == self.world {
             return false;
         }
         self.world = world;
         let now = status::seconds(Timestamp::now());
-        for manifest in self.world.values() {
-            let content = hash(&manifest.value);
-            self.assigned.record(&manifest.key, &content, &now);
+        for (key, manifest) in &self.world {
+            let content = hash(written.get(key).unwrap_or(&manifest.value));
+            self.assigned.record(key, &content, &now);
         }
         let keep: BTreeSet<String> = self.world.keys().map(Key::to_string).collect();
         let replica_sets = |name: &str| name.starts_with("ReplicaSet ");
@@ -164,6 +165,7 @@ fn made(kind: Kind, namespace: &str, name: &str, body: Body) -> Manifest {
         value,
         body,
         source: PLATFORM.to_owned(),
+        notes: Vec::new(),
     }
 }
 

@@ -303,7 +303,7 @@ mod tests {
         assert_eq!(failure, Failure::PortTaken { addr });
         let message = UpError::from(failure).to_string();
         assert!(
-            message.contains(&addr.port().to_string()) && message.contains("publish another"),
+            message.contains(&addr.port().to_string()) && message.contains("stop the program"),
             "{message}"
         );
     }

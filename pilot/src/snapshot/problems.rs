@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use mesh_config::{
-    HostPattern, ObjectMeta,
+    HostPattern, LabelSelector, ObjectMeta,
     virtual_service::{Destination, GatewayRef, HttpAction},
 };
+
+use crate::model::{Endpoint, Service};
 
 use super::{DOMAIN, MergedGateway, Problem, RouteRule, Snapshot, destination_rules::covers};
 
@@ -126,16 +128,29 @@ fn check(
     if let Some(subset) = &destination.subset {
         let rules = &snapshot.rules.destination_rules;
         let mut matching = rules.iter().filter(|rule| covers(&rule.host, host));
-        if !matching.any(|rule| rule.rule.subset(subset).is_some()) {
-            problems.push(problem(
-                "VirtualService",
-                meta,
-                format!("{path}.subset"),
-                format!("no DestinationRule for {host} has a subset {subset}: requests sent there get 503"),
+        let (message, remedy) = match matching.find_map(|rule| rule.rule.subset(subset)) {
+            None => (
+                format!(
+                    "no DestinationRule for {host} has a subset {subset}: requests sent there get 503"
+                ),
                 "add the subset to the DestinationRule of the host",
-            ));
-        }
+            ),
+            Some(found) if selects_nothing(snapshot, service, &found.labels) => (
+                format!("subset {subset} of {host} selects no pod: requests sent there get 503"),
+                "start pods with the subset's labels, or correct the labels in the DestinationRule",
+            ),
+            Some(_) => return,
+        };
+        let field = format!("{path}.subset");
+        problems.push(problem("VirtualService", meta, field, message, remedy));
     }
+}
+
+/// Whether a service has endpoints, but none with these labels.
+fn selects_nothing(snapshot: &Snapshot, service: &Service, labels: &LabelSelector) -> bool {
+    let endpoints = snapshot.registry.endpoints(service);
+    let selected = |endpoint: &Endpoint| labels.matches(endpoint.labels());
+    !endpoints.is_empty() && !endpoints.iter().any(selected)
 }
 
 /// Two VirtualServices for one host and sidecars: the older one wins whole.

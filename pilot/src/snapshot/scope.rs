@@ -121,13 +121,7 @@ impl Scope {
                 .map(|listener| narrow(listener, &visible, &rules, &key.namespace))
                 .collect()
         };
-        let mut seen = HashSet::new();
-        let mut services: Vec<Arc<Service>> = Vec::new();
-        for service in egress.iter().flat_map(|egress| &egress.services) {
-            if seen.insert(service.hostname.clone()) {
-                services.push(service.clone());
-            }
-        }
+        let services = merged(&egress);
         let outbound = sidecar
             .and_then(|sidecar| sidecar.spec.outbound_traffic_policy)
             .unwrap_or(snapshot.mesh.outbound_traffic_policy);
@@ -223,6 +217,30 @@ fn contains(host: &EgressHost, service: &Service) -> bool {
     !matches!(host.namespace, NamespaceScope::None)
         && host.namespace.contains(&service.namespace)
         && covers(&host.host, &service.hostname)
+}
+
+/// Every service once, with all the ports that some listener reaches.
+fn merged(egress: &[Egress]) -> Vec<Arc<Service>> {
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    let mut services: Vec<Arc<Service>> = Vec::new();
+    for service in egress.iter().flat_map(|egress| &egress.services) {
+        let Some(known) = places.get(&*service.hostname) else {
+            places.insert(&service.hostname, services.len());
+            services.push(service.clone());
+            continue;
+        };
+        let known = &mut services[*known];
+        let more: Vec<_> = service
+            .ports
+            .iter()
+            .filter(|port| known.port(port.number).is_none())
+            .cloned()
+            .collect();
+        if !more.is_empty() {
+            Arc::make_mut(known).ports.extend(more);
+        }
+    }
+    services
 }
 
 /// A listener with a port reaches only that port of its services.

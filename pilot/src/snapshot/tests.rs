@@ -1,7 +1,7 @@
 use super::*;
 use crate::ingest::decode_all;
-use crate::translate::{Names, Proxy, ProxyKind, affected, resources};
-use mesh_xds::type_url::{CLUSTER, ENDPOINT};
+use crate::translate::{Names, OWN_CONFIG, Proxy, ProxyKind, affected, resources};
+use mesh_xds::type_url::{CLUSTER, ENDPOINT, LISTENER};
 
 const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: default}\n\
     spec: {clusterIP: 10.96.1.1, ports: [{name: http, port: 80}]}\n---\n";
@@ -128,6 +128,30 @@ fn the_older_of_two_rules_for_a_host_wins_and_the_younger_is_reported() {
 }
 
 #[test]
+fn a_route_to_a_subset_without_pods_is_reported() {
+    let rules = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\n\
+        metadata: {name: a, namespace: default}\n\
+        spec: {host: a, subsets: [{name: v1, labels: {v: '1'}}, {name: v2, labels: {v: '2'}}]}\n\
+        ---\napiVersion: networking.istio.io/v1\nkind: VirtualService\n\
+        metadata: {name: a, namespace: default}\n\
+        spec: {hosts: [a], http: [{route: [{destination: {host: a, subset: v1}, weight: 50},\
+        {destination: {host: a, subset: v2}, weight: 50}]}]}\n---\n";
+    let text = format!("{SERVICE}{rules}");
+    // Before the first pod runs nothing can be said.
+    assert_eq!(snapshot(&text).problems(), []);
+    let pod = pod("a-1", "10.244.0.5", "v: '1'");
+    let problems = snapshot(&format!("{text}{}{pod}", slice("10.244.0.5")))
+        .problems()
+        .to_vec();
+    assert_eq!(problems.len(), 1, "{problems:#?}");
+    assert_eq!(
+        problems[0].field,
+        "spec.http[0].route[1].destination.subset"
+    );
+    assert!(problems[0].message.contains("selects no pod"));
+}
+
+#[test]
 fn private_services_are_seen_in_their_own_namespace_only() {
     let text = "apiVersion: v1\nkind: Service\n\
         metadata: {name: a, namespace: prod, annotations: {networking.istio.io/exportTo: '.'}}\n\
@@ -155,4 +179,33 @@ fn equal_proxies_get_the_very_same_bytes() {
         assert!(!one.is_empty());
         assert_eq!(one, two);
     }
+}
+
+#[test]
+fn a_pods_own_settings_win_over_the_meshs() {
+    let snapshot = snapshot(&format!("{SERVICE}{}", slice("10.244.0.5")));
+    let sampled = |own: Option<&str>| {
+        let own = own.map(|text| (OWN_CONFIG.to_owned(), text.to_owned()));
+        let proxy = Proxy {
+            metadata: own.into_iter().collect(),
+            ..proxy("10.244.0.9")
+        };
+        let listeners = resources(&snapshot, &proxy, LISTENER, &Names::All);
+        let body = listeners
+            .iter()
+            .map(|one| mesh_xds::json::to_json(&one.body));
+        let text: String = body.map(|json| json.unwrap().to_string()).collect();
+        let shares = text.split("\"random_sampling\":{\"value\":").skip(1);
+        let shares: Vec<String> = shares
+            .map(|rest| rest.split('}').next().unwrap().to_owned())
+            .collect();
+        assert!(!shares.is_empty(), "{text}");
+        assert!(shares.iter().all(|share| *share == shares[0]), "{shares:?}");
+        shares[0].parse::<f64>().unwrap()
+    };
+    assert_eq!(sampled(None), 1.0);
+    assert_eq!(sampled(Some("tracing: {sampling: 50}")), 50.0);
+    // Its neighbour without an annotation gets nothing of it.
+    assert_eq!(sampled(None), 1.0);
+    assert_eq!(sampled(Some("tracing: {sampling: x}")), 1.0);
 }

@@ -140,3 +140,25 @@ fn json_value(value: &serde_json::Value) -> pb::Value {
         other => string_value(other.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mesh_config::decode::access_log_format::{PLAIN, WITH_ARGUMENT};
+    use mesh_telemetry::access_log::Format;
+
+    use super::{JSON, TEXT};
+
+    /// What users may write is what proxies can log.
+    #[test]
+    fn commands_that_are_let_in_are_those_that_the_proxy_knows() {
+        let argument = |name: &str| if name == "START_TIME" { "%Y" } else { "X-A" };
+        let plain = PLAIN.iter().map(|name| format!("%{name}%"));
+        let with = WITH_ARGUMENT
+            .iter()
+            .map(|name| format!("%{name}({})%", argument(name)));
+        let ours = JSON.iter().map(|(_, text)| (*text).to_owned());
+        for text in plain.chain(with).chain(ours).chain([TEXT.to_owned()]) {
+            assert_eq!(Format::parse(&text).err(), None, "{text}");
+        }
+    }
+}

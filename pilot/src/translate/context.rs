@@ -3,7 +3,8 @@
 use std::cell::OnceCell;
 use std::sync::Arc;
 
-use mesh_config::{MeshConfig, peer_authentication::EffectiveMtls};
+use mesh_config::decode;
+use mesh_config::{MeshConfig, ProxyConfig, peer_authentication::EffectiveMtls};
 
 use super::{Proxy, ProxyKind};
 use crate::model::{Labels, Resolution, Service, ServicePort, TlsMode};
@@ -24,6 +25,7 @@ pub(crate) struct Context<'a> {
     targets: OnceCell<Vec<ServiceTarget>>,
     gateway: OnceCell<MergedGateway>,
     mtls: OnceCell<EffectiveMtls>,
+    config: OnceCell<ProxyConfig>,
 }
 
 impl<'a> Context<'a> {
@@ -37,12 +39,30 @@ impl<'a> Context<'a> {
             targets: OnceCell::new(),
             gateway: OnceCell::new(),
             mtls: OnceCell::new(),
+            config: OnceCell::new(),
         }
     }
 
     /// Mesh-wide settings.
     pub(crate) fn mesh(&self) -> &'a MeshConfig {
         &self.snapshot.mesh
+    }
+
+    /// The proxy's settings: the mesh's, under those of its pod's annotation. The injector has
+    /// refused a bad annotation; where none looked, the mesh's settings hold.
+    pub(crate) fn config(&self) -> &ProxyConfig {
+        self.config.get_or_init(|| {
+            let base = &self.mesh().default_config;
+            let own = self.proxy.own_config().map(|text| {
+                decode::proxy_config(text, base, &self.proxy.id).inspect_err(
+                    |error| tracing::warn!(proxy = self.proxy.id, %error, "settings of the pod are not used"),
+                )
+            });
+            match own {
+                Some(Ok(config)) => config,
+                _ => base.clone(),
+            }
+        })
     }
 
     /// Whether the proxy is beside an application.

@@ -32,7 +32,7 @@ pub(crate) fn build(cx: &Context<'_>, wanted: &Names) -> Vec<NamedResource> {
         out.extend(others.cloned());
         let own = inbound::build(cx)
             .into_iter()
-            .chain([virtual_outbound::build(cx)]);
+            .chain(intercepts(cx).then(|| virtual_outbound::build(cx)));
         out.extend(own.map(|listener| NamedResource::new(listener.name.clone(), &listener)));
     } else {
         let own = gateway::build(cx).into_iter();
@@ -41,6 +41,13 @@ pub(crate) fn build(cx: &Context<'_>, wanted: &Names) -> Vec<NamedResource> {
     out.retain(|resource| wanted.contains(&resource.name));
     out.sort_by(|a, b| a.name.cmp(&b.name));
     out
+}
+
+/// Whether traffic is redirected to the proxy; without that, listeners are bound where applications
+/// and peers dial them.
+fn intercepts(cx: &Context<'_>) -> bool {
+    let mode = cx.proxy.metadata.get("INTERCEPTION_MODE");
+    mode.map(String::as_str) != Some("NONE")
 }
 
 /// A TLS inspector: finds out TLS, SNI and ALPN.

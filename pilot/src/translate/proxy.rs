@@ -124,6 +124,7 @@ impl Proxy {
                 .fields
                 .keys()
                 .filter_map(|key| Some((key.clone(), text(key)?)))
+                .chain(own_config(&metadata))
                 .collect(),
             namespace,
         })
@@ -136,12 +137,27 @@ impl Proxy {
             .map_or("Kubernetes", String::as_str)
     }
 
+    /// What the pod's annotation `proxy.istio.io/config` says, if it has one.
+    pub fn own_config(&self) -> Option<&str> {
+        self.metadata.get(OWN_CONFIG).map(String::as_str)
+    }
+
     /// The proxy's version by its metadata (`ISTIO_VERSION`); empty if it doesn't tell.
     pub fn version(&self) -> &str {
         self.metadata
             .get("ISTIO_VERSION")
             .map_or("", String::as_str)
     }
+}
+
+/// The annotation by which a pod overrides `defaultConfig`, and its key in [`Proxy::metadata`].
+pub const OWN_CONFIG: &str = "proxy.istio.io/config";
+
+fn own_config(metadata: &Struct) -> Option<(String, String)> {
+    let Kind::StructValue(annotations) = metadata.fields.get("ANNOTATIONS")?.kind.as_ref()? else {
+        return None;
+    };
+    Some((OWN_CONFIG.to_owned(), string(annotations, OWN_CONFIG)?))
 }
 
 fn string(metadata: &Struct, key: &str) -> Option<String> {

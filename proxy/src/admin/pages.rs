@@ -167,6 +167,12 @@ fn addresses(control: &Control) -> Vec<(String, std::net::SocketAddr)> {
 pub(super) fn logging(control: &Control, query: &Query) -> Answer {
     let mut directives = Vec::new();
     for (name, value) in query.iter() {
+        // Without this a typing error is taken for the name of a module that logs everything.
+        if let Some(word) = value.split(',').map(level_of).find(|word| !is_level(word)) {
+            let help = "write off, error, warn, info, debug or trace";
+            let body = format!("{word:?} is not a log level: {help}\n");
+            return text(StatusCode::BAD_REQUEST, body);
+        }
         match name {
             "level" => directives = vec![value.to_owned()],
             "paths" => directives.extend(value.split(',').map(|pair| pair.replace(':', "="))),
@@ -188,7 +194,19 @@ pub(super) fn logging(control: &Control, query: &Query) -> Answer {
     )
 }
 
-/// Metrics as `name{labels}: value`, one per line.
+/// The level in `LEVEL`, `TARGET=LEVEL` or `TARGET:LEVEL`.
+fn level_of(directive: &str) -> &str {
+    directive.rsplit(['=', ':']).next().unwrap_or(directive)
+}
+
+fn is_level(word: &str) -> bool {
+    let words = [
+        "off", "critical", "error", "warn", "warning", "info", "debug", "trace",
+    ];
+    words.contains(&word.trim())
+}
+
+/// Metrics as `name{labels}: value`, one per line, or as Envoy's JSON.
 pub(super) fn stats(control: &Control, query: &Query) -> Answer {
     let filter = match query.get("filter").map(regex::Regex::new).transpose() {
         Ok(filter) => filter,
@@ -200,14 +218,30 @@ pub(super) fn stats(control: &Control, query: &Query) -> Answer {
         }
     };
     let rendered = control.shared.registry.render();
-    let mut page = String::with_capacity(rendered.len());
-    for line in rendered.lines().filter(|line| !line.starts_with('#')) {
-        let Some((series, value)) = line.rsplit_once(' ') else {
-            continue;
-        };
-        if filter.as_ref().is_none_or(|filter| filter.is_match(series)) {
-            let _ = writeln!(page, "{series}: {value}");
+    let used_only = query.has("usedonly");
+    let samples = rendered
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.rsplit_once(' '))
+        .filter(|(series, _)| filter.as_ref().is_none_or(|filter| filter.is_match(series)))
+        .filter(|(_, value)| !used_only || *value != "0");
+    match query.get("format") {
+        None | Some("text") => {
+            let page = samples.fold(String::new(), |mut page, (series, value)| {
+                let _ = writeln!(page, "{series}: {value}");
+                page
+            });
+            text(StatusCode::OK, page)
+        }
+        Some("json") => {
+            let stats: Vec<Value> = samples
+                .map(|(name, value)| json!({"name": name, "value": value.parse::<f64>().ok()}))
+                .collect();
+            super::json(&json!({"stats": stats}))
+        }
+        Some(other) => {
+            let body = format!("format {other:?} is not known: text, json or prometheus\n");
+            text(StatusCode::BAD_REQUEST, body)
         }
     }
-    text(StatusCode::OK, page)
 }

@@ -16,6 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use mesh_telemetry::metrics::{Counter, CounterFamily, Registry};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
@@ -66,8 +67,17 @@ pub async fn listen(
         })
 }
 
-/// Serves a port until the task is dropped. Runs in a `LocalSet`.
-pub async fn serve<H: Handler>(listener: TcpListener, handler: Rc<H>) {
+/// Connections to the control interfaces that broke HTTP or were too slow, by interface.
+pub fn broken(registry: &Registry) -> CounterFamily {
+    registry.counter(
+        "meshproxy_control_protocol_error_total",
+        "Connections to the proxy's own ports that broke the protocol or were too slow.",
+        &["interface"],
+    )
+}
+
+/// Serves a port until the task is dropped. Runs in a `LocalSet`. `broken`: see [`broken`].
+pub async fn serve<H: Handler>(listener: TcpListener, handler: Rc<H>, broken: Counter) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
@@ -81,7 +91,7 @@ pub async fn serve<H: Handler>(listener: TcpListener, handler: Rc<H>) {
                 continue;
             }
         };
-        let handler = Rc::clone(&handler);
+        let (handler, broken) = (Rc::clone(&handler), broken.clone());
         tokio::task::spawn_local(async move {
             let service = service_fn(move |mut request: Request<Incoming>| {
                 let handler = Rc::clone(&handler);
@@ -94,6 +104,9 @@ pub async fn serve<H: Handler>(listener: TcpListener, handler: Rc<H>) {
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
             if let Err(error) = served {
+                if error.is_parse() || error.is_timeout() {
+                    broken.inc();
+                }
                 tracing::debug!(%error, "connection to a control interface ended early");
             }
             drop(permit);

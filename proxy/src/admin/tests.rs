@@ -72,6 +72,12 @@ async fn answers_in_envoys_shapes() {
     );
     assert!(get(&control, "/clusters?format=json").await["cluster_statuses"].is_array());
     assert!(get(&control, "/listeners?format=json").await["listener_statuses"].is_array());
+    let stats = get(
+        &control,
+        "/stats?format=json&filter=^istio_build|^meshproxy",
+    )
+    .await;
+    assert!(stats["stats"].is_array(), "{stats}");
     let info = get(&control, "/server_info").await;
     assert_eq!(info["state"], "INITIALIZING");
     assert_eq!(
@@ -91,6 +97,11 @@ async fn refuses_what_it_cannot_do() {
         (Method::GET, "/config_dump?mask=x", 400),
         (Method::GET, "/config_dump?resource=nothing", 404),
         (Method::GET, "/stats?filter=(", 400),
+        (Method::GET, "/stats?format=xml", 400),
+        (Method::POST, "/logging?level=loud", 400),
+        (Method::POST, "/logging?mesh_proxy=loud", 400),
+        (Method::POST, "/logging?paths=mesh_proxy:debug,h2:loud", 400),
+        (Method::GET, "/logging", 405),
         (Method::GET, "/ready", 503),
         (Method::GET, "/healthz", 200),
     ] {

@@ -112,6 +112,17 @@ impl Variables<'_> {
         }
     }
 
+    fn port(&self, name: &'static str, default: u16) -> Result<u16, BootstrapError> {
+        match self.get(name) {
+            None => Ok(default),
+            Some(value) => value
+                .parse()
+                .ok()
+                .filter(|port| *port != 0)
+                .ok_or_else(|| invalid(name, &value, "write a port from 1 to 65535")),
+        }
+    }
+
     fn flag(&self, name: &'static str) -> Result<bool, BootstrapError> {
         match self.get(name).as_deref() {
             None | Some("false" | "0") => Ok(false),

@@ -98,8 +98,21 @@ fn reads_the_sidecar_contract() {
 }
 
 #[test]
+fn ports_of_readiness_and_metrics_can_be_moved() {
+    let mut fake = sidecar();
+    let ports = |fake: &Fake| {
+        let bootstrap = read(fake).unwrap();
+        (bootstrap.readiness.port(), bootstrap.metrics.port())
+    };
+    assert_eq!(ports(&fake), (READINESS_PORT, METRICS_PORT));
+    fake.variables.insert("ENVOY_STATUS_PORT", "25021");
+    fake.variables.insert("ENVOY_PROMETHEUS_PORT", "25090");
+    assert_eq!(ports(&fake), (25021, 25090));
+}
+
+#[test]
 fn says_which_variable_is_wrong() {
-    let cases: [(&'static str, Option<&'static str>, &str); 8] = [
+    let cases: [(&'static str, Option<&'static str>, &str); 9] = [
         (
             "POD_NAME",
             None,
@@ -117,6 +130,11 @@ fn says_which_variable_is_wrong() {
             "CA_ADDR=\"istiod\" is not valid: write HOST:PORT",
         ),
         ("SECRET_TTL", Some("1 day"), "SECRET_TTL"),
+        (
+            "ENVOY_STATUS_PORT",
+            Some("0"),
+            "ENVOY_STATUS_PORT=\"0\" is not valid: write a port",
+        ),
         ("PROXY_CONFIG", Some("{"), "PROXY_CONFIG"),
         (
             "PROXY_CONFIG",

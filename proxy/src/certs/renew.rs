@@ -1,6 +1,7 @@
 //! The renewal loop: asks the authority for a certificate, publishes it, and asks again at
 //! half of its life. While the authority is away, the old certificate stays.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -11,6 +12,7 @@ use mesh_telemetry::metrics::{Counter, Kind};
 use tokio::sync::Notify;
 
 use super::request;
+use super::roots::RootsFile;
 use crate::control::backoff::Backoff;
 use crate::state::{Shared, chain};
 
@@ -27,6 +29,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 pub async fn run(shared: Arc<Shared>, published: Rc<Notify>) {
     let (accepted, failed) = metrics(&shared);
     let mut backoff = Backoff::new(RETRY.0, RETRY.1);
+    let mut roots = RootsFile::open(shared.bootstrap.root_cert_path.clone());
     loop {
         match request::certificate(&shared.bootstrap).await {
             Ok(certificate) => {
@@ -39,9 +42,9 @@ pub async fn run(shared: Arc<Shared>, published: Rc<Notify>) {
                     renew_in = ?renew_at.duration_since(SystemTime::now()).unwrap_or_default(),
                     "workload certificate is in use"
                 );
-                shared.certs.publish(certificate);
+                shared.certs.publish(roots.add_to(&certificate));
                 published.notify_waiters();
-                sleep_until(renew_at).await;
+                serve_until(renew_at, &shared, &certificate, &mut roots).await;
             }
             Err(error) => {
                 failed.inc();
@@ -84,6 +87,25 @@ fn pause(shared: &Shared, backoff: &mut Backoff) -> Duration {
         .current()
         .map_or(FIRST_CERTIFICATE, |current| life(&current.certificate) / 10);
     backoff.next_pause().min(longest)
+}
+
+/// Waits for `time`; new roots in the file go into use at once.
+async fn serve_until(
+    time: SystemTime,
+    shared: &Shared,
+    certificate: &WorkloadCertificate,
+    roots: &mut RootsFile,
+) {
+    let mut renewal = pin!(sleep_until(time));
+    loop {
+        tokio::select! {
+            () = &mut renewal => return,
+            () = roots.changed() => {
+                tracing::info!("roots have changed");
+                shared.certs.publish(roots.add_to(certificate));
+            }
+        }
+    }
 }
 
 async fn sleep_until(time: SystemTime) {

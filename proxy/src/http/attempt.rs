@@ -98,6 +98,10 @@ pub(crate) async fn run(
     report.attempts += 1;
     let (lease, response) = send(cx, report, payload, &endpoint)
         .await
+        .map_err(|failure| match payload.cut() {
+            Some(cut) => Failure::Body(cut), // the endpoint is not to blame
+            None => failure,
+        })
         .inspect_err(|failure| {
             if matches!(failure, Failure::Stream(_)) {
                 stats.rx_reset.inc();

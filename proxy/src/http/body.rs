@@ -15,6 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc;
 
 use super::incoming::Incoming;
+use crate::http1;
 
 /// Largest body kept for a retry. Envoy's default is its 1 MiB buffer limit; the issue asks for
 /// 64 KiB, which holds nearly every API call.
@@ -30,8 +31,26 @@ pub struct Progress {
     pub bytes: Cell<u64>,
     /// The client has sent all of it.
     pub complete: Cell<bool>,
-    /// The client's side failed.
-    pub failed: Cell<bool>,
+    /// How the client's side failed, if it did.
+    pub failed: Cell<Option<Cut>>,
+}
+
+/// How a client broke off its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// It left, or took its request back.
+    Left,
+    /// What came is no body by the rules of HTTP.
+    Malformed,
+}
+
+impl Cut {
+    fn of(error: &BodyError) -> Self {
+        match error.downcast_ref::<http1::Error>() {
+            Some(error) if error.is_violation() => Self::Malformed,
+            _ => Self::Left,
+        }
+    }
 }
 
 /// The body of one attempt.
@@ -94,6 +113,11 @@ impl Source {
         self.kept.borrow().is_some()
     }
 
+    /// How the client broke off, if it did.
+    pub fn cut(&self) -> Option<Cut> {
+        self.progress.failed.get()
+    }
+
     /// Nothing was taken from the client yet.
     pub fn is_untouched(&self) -> bool {
         self.progress.bytes.get() == 0 && !self.progress.complete.get()
@@ -131,7 +155,7 @@ impl Source {
                 Poll::Ready(None)
             }
             Some(Err(error)) => {
-                self.progress.failed.set(true);
+                self.progress.failed.set(Some(Cut::of(&error)));
                 self.tees.borrow_mut().clear();
                 Poll::Ready(Some(Err(error)))
             }

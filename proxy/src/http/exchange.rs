@@ -12,6 +12,7 @@ use mesh_route::http_manager::HttpFilter;
 use mesh_route::table::Matched;
 use mesh_route::{AuthzInput, HttpManager, RouteDecision, Snapshot, Verdict};
 
+use super::body::Cut;
 use super::failure::Failure;
 use super::finish;
 use super::head::{Admission, Head};
@@ -67,7 +68,14 @@ pub(crate) async fn serve(
             successor = heir;
             response
         }
+        Err(failure @ Failure::Body(Cut::Left)) => {
+            report = None; // says that the client left, and nobody reads the answer
+            rescue::response(&rescue::answer(&failure, false), false)
+        }
         Err(failure) => {
+            if matches!(failure, Failure::Body(Cut::Malformed)) {
+                connection.stats.protocol_error.inc();
+            }
             let report = report
                 .as_mut()
                 .expect("only a tunnel takes the report, and it is no failure");

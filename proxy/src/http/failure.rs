@@ -6,6 +6,7 @@ use std::sync::Arc;
 use mesh_route::Outcome;
 use mesh_route::fault::Abort;
 
+use super::body::Cut;
 use super::headers::Malformed;
 use crate::upstream::error::{AcquireError, Broken, Retry, StreamError};
 
@@ -26,6 +27,9 @@ pub(crate) enum Failure {
     /// The request breaks HTTP.
     #[error(transparent)]
     Malformed(#[from] Malformed),
+    /// The client broke off its body.
+    #[error("the client's body broke off: {0:?}")]
+    Body(Cut),
     /// An authorization policy denied.
     #[error("denied by policy {policy:?}")]
     Denied {
@@ -79,7 +83,7 @@ impl Failure {
     /// Who is to blame.
     pub(crate) fn fault(&self) -> Fault {
         match self {
-            Self::Malformed(_) | Self::UpgradeRefused => Fault::Client,
+            Self::Malformed(_) | Self::Body(_) | Self::UpgradeRefused => Fault::Client,
             Self::Denied { .. } | Self::NoRoute | Self::NoCluster { .. } | Self::Injected(_) => {
                 Fault::Configuration
             }

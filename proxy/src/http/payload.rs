@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use http_body::Body as _;
 
-use super::body::{Progress, Replay, RequestBody, Source};
+use super::body::{Cut, Progress, Replay, RequestBody, Source};
 use super::incoming::Incoming;
 
 /// The body of one request.
@@ -40,6 +40,14 @@ impl Payload {
         match self {
             Self::Empty => RequestBody::Empty,
             Self::Source(source) => source.tee(),
+        }
+    }
+
+    /// How the client broke off its body, if it did.
+    pub(crate) fn cut(&self) -> Option<Cut> {
+        match self {
+            Self::Empty => None,
+            Self::Source(source) => source.cut(),
         }
     }
 

@@ -73,6 +73,12 @@ pub(crate) fn answer(failure: &Failure, retried: bool) -> Answer {
             "",
             "path_normalization_failed",
         ),
+        Failure::Body(_) => Answer::new(
+            StatusCode::BAD_REQUEST,
+            Some(Flag::DownstreamProtocolError),
+            "Bad Request",
+            "http1.codec_error",
+        ),
         Failure::Denied { policy } => {
             let policy = policy.as_deref().unwrap_or("none").replace(' ', "_");
             let details = format!("rbac_access_denied_matched_policy[{policy}]");

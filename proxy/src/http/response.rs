@@ -229,7 +229,8 @@ impl Body for ResponseBody {
             }
             Poll::Ready(Some(Ok(frame))) => {
                 this.observe(&frame);
-                if this.is_end_stream() {
+                // Nobody polls again after trailers, and HTTP/1.1 does not tell before.
+                if frame.is_trailers() || this.is_end_stream() {
                     this.end();
                 }
                 Poll::Ready(Some(Ok(frame)))

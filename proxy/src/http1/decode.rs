@@ -135,10 +135,11 @@ impl Decoder {
                     _ => return Err(BodyError::End),
                 },
                 State::Trailers => {
-                    return Ok(trailers(buffer)?.map(|trailers| {
+                    let end = trailers(buffer)?;
+                    if end.is_some() {
                         self.state = State::Done;
-                        trailers
-                    }));
+                    }
+                    return Ok(end);
                 }
             }
         }

@@ -28,7 +28,7 @@ pub struct Settings {
     /// Limits of heads.
     pub limits: Limits,
     /// From a head's first byte to its last.
-    pub head_timeout: Option<Duration>,
+    pub head_timeout: Duration,
 }
 
 /// A connection.
@@ -76,19 +76,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
     /// # Errors
     /// [`Error`]; see [`Server::refuse`].
     pub async fn next(self: &Rc<Self>) -> Result<Option<(Request<Body<S>>, Asked)>, Error> {
-        let head = match self.settings.head_timeout {
-            None => poll_fn(|cx| self.poll_head(cx)).await?,
-            Some(limit) => {
-                // The clock runs from the head's first byte; before it only idleness counts.
-                if !poll_fn(|cx| self.poll_first_byte(cx)).await? {
-                    return Ok(None);
-                }
-                let head = tokio::time::timeout(limit, poll_fn(|cx| self.poll_head(cx)));
-                head.await.map_err(|_elapsed| Error::HeadTimeout)??
-            }
-        };
-        let Some(bytes) = head else {
+        // The clock runs from the head's first byte; before it only idleness counts.
+        if !poll_fn(|cx| self.poll_first_byte(cx)).await? {
             return Ok(None);
+        }
+        let bytes = match self.whole_head()? {
+            Some(bytes) => bytes,
+            None => Box::pin(self.rest_of_head()).await?,
         };
         let head = head::request(&bytes, &self.settings.limits)?;
         self.decoder.replace(Decoder::new(head.framing));
@@ -105,39 +99,38 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
         Ok(Some((head.request.map(|()| body), asked)))
     }
 
+    /// False at the end of the connection.
     fn poll_first_byte(&self, cx: &mut Context<'_>) -> Poll<Result<bool, Error>> {
         let mut io = self.io.borrow_mut();
-        if io.read.is_empty() {
-            if self.closing.get() {
-                return Poll::Ready(Ok(false));
-            }
-            return Poll::Ready(Ok(ready!(io.poll_fill(cx))? > 0));
+        if !io.read.is_empty() {
+            return Poll::Ready(Ok(true));
         }
-        Poll::Ready(Ok(true))
+        if self.closing.get() {
+            return Poll::Ready(Ok(false));
+        }
+        Poll::Ready(Ok(ready!(io.poll_fill(cx))? > 0))
     }
 
-    fn poll_head(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
-        let mut io = self.io.borrow_mut();
+    fn whole_head(&self) -> Result<Option<Bytes>, Error> {
         let limit = self.settings.limits.head_bytes;
-        loop {
-            let head = self
-                .scanner
-                .borrow_mut()
-                .take(&mut io.read, limit, head::check_request)?;
-            if let Some(head) = head {
-                return Poll::Ready(Ok(Some(head)));
+        let read = &mut self.io.borrow_mut().read;
+        let mut scanner = self.scanner.borrow_mut();
+        Ok(scanner.take(read, limit, head::check_request)?)
+    }
+
+    async fn rest_of_head(&self) -> Result<Bytes, Error> {
+        let whole = poll_fn(|cx| {
+            loop {
+                if ready!(self.io.borrow_mut().poll_fill(cx))? == 0 {
+                    return Poll::Ready(Err(Error::Closed));
+                }
+                if let Some(head) = self.whole_head()? {
+                    return Poll::Ready(Ok(head));
+                }
             }
-            if self.closing.get() && io.read.is_empty() {
-                return Poll::Ready(Ok(None));
-            }
-            let empty = io.read.is_empty();
-            match ready!(io.poll_fill(cx)) {
-                Ok(0) if empty => return Poll::Ready(Ok(None)),
-                Ok(0) => return Poll::Ready(Err(Error::Closed)),
-                Ok(_) => {}
-                Err(error) => return Poll::Ready(Err(error.into())),
-            }
-        }
+        });
+        let timely = tokio::time::timeout(self.settings.head_timeout, whole).await;
+        timely.map_err(|_elapsed| Error::HeadTimeout)?
     }
 
     /// Waits until the client has left, or has sent so much of its next request that it may wait.
@@ -209,7 +202,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
         }
         drop(parts);
         if plan.has_body {
-            poll_fn(|cx| self.poll_send(cx, &mut body, &plan)).await?;
+            let sent = poll_fn(|cx| self.poll_send(cx, &mut body, &plan)).await;
+            if let Err(Error::Cut) = sent {
+                // What came before the break is the client's.
+                let flush = poll_fn(|cx| self.io.borrow_mut().poll_flush(cx));
+                let _ = tokio::time::timeout(LINGER, flush).await; // it is cut either way
+            }
+            sent?;
         }
         poll_fn(|cx| self.io.borrow_mut().poll_flush(cx)).await?;
         Ok(plan.keep && self.decoder.borrow().is_done() && !self.io.borrow().has_ended())

@@ -249,10 +249,13 @@ impl Connection {
     }
 
     fn listener<'a>(&self, snapshot: &'a Snapshot) -> Option<&'a Arc<Listener>> {
+        // Not redirected: it came by a socket of the listener's own.
+        if self.destination == self.local {
+            return snapshot.listener(&self.listener);
+        }
         match self.direction {
-            Direction::Outbound => snapshot.outbound(self.destination),
             Direction::Inbound => snapshot.inbound(),
-            Direction::Gateway => snapshot.listener(&self.listener),
+            Direction::Outbound | Direction::Gateway => snapshot.outbound(self.destination),
         }
     }
 
@@ -318,6 +321,29 @@ impl Connection {
             Terminal::Http(manager) => Some(Arc::clone(manager)),
             Terminal::Tcp(_) => None,
         }
+    }
+
+    /// Returns once the listener of this connection was removed by configuration, or has no chain
+    /// for it any more, and the time to drain (ProxyConfig `drainDuration`) has passed since.
+    pub async fn orphaned(&self) {
+        let mut news = self.worker.shared.snapshot.subscribe();
+        loop {
+            if news.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+            if self.is_orphan() {
+                tokio::time::sleep(self.worker.shared.bootstrap.drain).await;
+                if self.is_orphan() {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn is_orphan(&self) -> bool {
+        let snapshot = self.worker.snapshot();
+        let listener = snapshot.listener(&self.listener);
+        listener.is_none_or(|listener| self.select(listener).is_none())
     }
 
     /// Terminates TLS if the chain says so.

@@ -17,6 +17,7 @@ use crate::listen::connection::Connection;
 use crate::metrics::TcpHandles;
 use crate::metrics::ends::{self, Far};
 use crate::metrics::stats::ClusterStats;
+use crate::peer::Peer;
 use crate::upstream::connect::Connected;
 use crate::upstream::error::{AcquireError, ConnectError, report};
 
@@ -26,6 +27,8 @@ pub(super) struct TcpReport<'a> {
     start: SystemTime,
     started: Instant,
     pub(super) cluster: Option<Arc<str>>,
+    /// What the client told about itself.
+    pub(super) client: Option<Rc<Peer>>,
     flags: ResponseFlags,
     failure: Option<String>,
     upstream: Option<(SocketAddr, SocketAddr)>,
@@ -43,6 +46,7 @@ impl<'a> TcpReport<'a> {
             start: SystemTime::now(),
             started: Instant::now(),
             cluster: None,
+            client: None,
             flags: ResponseFlags::NONE,
             failure: None,
             upstream: None,
@@ -82,7 +86,7 @@ impl<'a> TcpReport<'a> {
             cluster: Some(cluster),
             endpoint: Some(endpoint),
             principal: with.principal.as_ref(),
-            peer: None,
+            peer: self.client.as_ref(),
             host: None,
         };
         let handles = worker
@@ -102,6 +106,7 @@ impl<'a> TcpReport<'a> {
             .and_then(|name| snapshot.cluster(name));
         let far = Far {
             cluster: cluster.map(|c| &**c),
+            peer: self.client.as_ref(),
             ..Far::default()
         };
         let handles = worker

@@ -14,6 +14,7 @@ use rustls::{ClientConfig, ServerConfig};
 use sha2::{Digest as _, Sha256};
 
 use super::{Materials, Offer};
+use crate::tcp::exchange;
 
 /// Why a TLS configuration can't be had now.
 #[derive(Debug, thiserror::Error)]
@@ -51,13 +52,13 @@ pub(super) enum Alpn {
 }
 
 /// Protocols that sidecars of ours and of Istio offer, best first. Added to what the
-/// configuration lists: it decides by filter chain, not here, what is served.
-const MESH_ALPN: [&[u8]; 7] = [
+/// configuration lists: it decides by filter chain, not here, what is served. Only chains of opaque
+/// bytes list `istio-peer-exchange`, after which a frame comes first.
+const MESH_ALPN: [&[u8]; 6] = [
     mesh::ALPN_ISTIO_H2,
     mesh::ALPN_ISTIO_HTTP11,
     mesh::ALPN_ISTIO_HTTP10,
     mesh::ALPN_ISTIO,
-    b"istio-peer-exchange",
     mesh::ALPN_H2,
     mesh::ALPN_HTTP11,
 ];
@@ -167,7 +168,7 @@ fn client_alpn(settings: &UpstreamTls, offer: Offer) -> Vec<Vec<u8>> {
             Offer::Http1 => list(&[mesh::ALPN_ISTIO_HTTP11]),
             Offer::Http2 => list(&[mesh::ALPN_ISTIO_H2]),
             Offer::Negotiated => list(&[mesh::ALPN_ISTIO_H2, mesh::ALPN_ISTIO_HTTP11]),
-            Offer::Tcp => list(&[mesh::ALPN_ISTIO]),
+            Offer::Tcp => list(&[exchange::ALPN, mesh::ALPN_ISTIO]),
         };
     }
     let configured = settings

@@ -112,7 +112,7 @@ impl Names {
     }
 
     /// The same `Rc` for equal peers.
-    fn peer(&self, peer: Peer) -> Rc<Peer> {
+    pub fn peer(&self, peer: Peer) -> Rc<Peer> {
         let mut peers = self.peers.borrow_mut();
         if let Some(known) = peers.get(&peer) {
             return Rc::clone(known);

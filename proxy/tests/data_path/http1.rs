@@ -154,6 +154,22 @@ fn carries_chunked_bodies_both_ways() {
 }
 
 #[test]
+fn trailers_end_a_response_in_good_order() {
+    run(async {
+        let upstream = canned(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum\r\n\r\n3\r\nabc\r\n0\r\nx-sum: 7\r\n\r\n",
+        )
+        .await;
+        let (rig, at) = proxy(upstream).await;
+        let answer = get(at, "/", "TE: trailers\r\n").await;
+        assert!(answer.contains("x-sum: 7"), "{answer}");
+        let lines = rig.lines("istio_requests_total", &["response_flags=\"-\""]);
+        assert_eq!(lines.len(), 1, "{}", rig.metrics());
+        rig.finish().await;
+    });
+}
+
+#[test]
 fn refuses_what_could_smuggle() {
     run(async {
         let (rig, at) = proxy(echo().await).await;

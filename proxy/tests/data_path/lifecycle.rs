@@ -6,8 +6,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::http1::{echo, proxy};
-use crate::rig::{Rig, get, read_head, run, server};
-use crate::xds::{cluster, manager, outbound_listener, route_to, routes};
+use crate::rig::{Rig, get, raw, read_head, run, server};
+use crate::xds::{cluster, manager, outbound_listener, route_to, routes, with};
 
 #[test]
 fn a_drain_finishes_requests_and_closes_connections() {
@@ -79,6 +79,61 @@ fn a_client_that_leaves_cancels_its_request() {
             "{}",
             rig.metrics()
         );
+        rig.finish().await;
+    });
+}
+
+#[test]
+fn an_endpoint_is_not_blamed_for_what_a_client_broke_off() {
+    run(async {
+        let reading = server(|mut stream| async move {
+            let mut all = Vec::new();
+            let _ = stream.read_to_end(&mut all).await;
+        })
+        .await;
+        let rig = Rig::new("client");
+        let ejecting = json!({"outlier_detection": {
+            "consecutive_5xx": 1, "consecutive_local_origin_failure": 1, "max_ejection_percent": 100,
+        }});
+        rig.apply(&[
+            with(cluster("a", &[reading]), ejecting),
+            outbound_listener(manager(routes(&[route_to("a")]), json!({}))),
+        ]);
+        let at = rig.outbound("10.96.0.1:80").await;
+        for _ in 0..2 {
+            let chunked =
+                "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0x3\r\nabc\r\n";
+            let answer = raw(at, chunked).await;
+            assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+            let mut client = TcpStream::connect(at).await.unwrap();
+            client
+                .write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf")
+                .await
+                .unwrap();
+            let sent = || rig.cluster("a").rq_active == 1;
+            rig.until("the request is upstream", sent).await;
+            drop(client);
+            rig.until("it is over", || rig.cluster("a").rq_active == 0)
+                .await;
+        }
+        let series = |flag: &str, code: &str| {
+            let labels = [
+                format!("response_flags=\"{flag}\""),
+                format!("response_code=\"{code}\""),
+            ];
+            rig.lines("istio_requests_total", &[&labels[0], &labels[1]])
+        };
+        for (flag, code) in [("DPE", "400"), ("DC", "0")] {
+            let lines = series(flag, code);
+            assert!(
+                matches!(lines.as_slice(), [line] if line.ends_with(" 2")),
+                "{flag}: {}",
+                rig.metrics()
+            );
+        }
+        assert_eq!(rig.cluster("a").rx_reset, 0);
+        let figures = rig.families.stats().listener("0.0.0.0_80");
+        assert_eq!(figures.protocol_error, 2, "{figures:?}");
         rig.finish().await;
     });
 }

@@ -10,6 +10,7 @@ mod http1;
 mod http2;
 mod lifecycle;
 mod mtls;
+mod pair;
 mod policy;
 mod resilience;
 mod rig;

@@ -17,18 +17,18 @@ use crate::xds::{
 };
 
 /// A client's proxy, a server's proxy, an application.
-struct Mesh {
-    authority: Authority,
-    client: Rig,
-    server: Rig,
+pub(crate) struct Mesh {
+    pub(crate) authority: Authority,
+    pub(crate) client: Rig,
+    pub(crate) server: Rig,
     /// Where the application's client connects.
-    at: SocketAddr,
+    pub(crate) at: SocketAddr,
     /// Where strangers reach the server's proxy.
-    inbound: SocketAddr,
+    pub(crate) inbound: SocketAddr,
 }
 
 impl Mesh {
-    async fn new(app: SocketAddr, strict: bool, expected: &str, filters: Value) -> Self {
+    pub(crate) async fn new(app: SocketAddr, strict: bool, expected: &str, filters: Value) -> Self {
         let authority = Authority::new();
         let (client, server) = (Rig::new("productpage"), Rig::new("reviews"));
         client.certificate(authority.certificate(&id_of("productpage")));
@@ -53,7 +53,7 @@ impl Mesh {
         }
     }
 
-    async fn finish(self) {
+    pub(crate) async fn finish(self) {
         self.client.finish().await;
         self.server.finish().await;
     }
@@ -276,12 +276,26 @@ fn opaque_tcp_travels_over_mtls() {
             mesh.server
                 .lines(
                     "istio_tcp_connections_closed_total",
-                    &["source_principal=\"spiffe://cluster.local/ns/default/sa/productpage\""],
+                    &[
+                        "source_principal=\"spiffe://cluster.local/ns/default/sa/productpage\"",
+                        "source_workload=\"productpage-v1\"",
+                        "source_app=\"productpage\"",
+                        "source_version=\"v1\"",
+                        "source_workload_namespace=\"default\"",
+                        "source_cluster=\"Kubernetes\"",
+                        "destination_workload=\"reviews-v1\"",
+                    ],
                 )
                 .len()
                 == 1
         };
         mesh.server.until("counted", closed).await;
+        // What the proxies tell each other is not the application's.
+        let received = mesh.server.lines("istio_tcp_received_bytes_total", &[]);
+        assert!(
+            matches!(received.as_slice(), [line] if line.ends_with(" 6")),
+            "{received:?}"
+        );
         mesh.finish().await;
     });
 }

@@ -271,7 +271,7 @@ fn bootstrap(account: &str) -> Bootstrap {
         root_cert_path: "/nonexistent".into(),
         concurrency: 1,
         termination_drain: Duration::from_secs(5),
-        drain: Duration::from_secs(45),
+        drain: Duration::from_millis(50),
         exit_on_zero_connections: false,
         minimum_drain: Duration::from_secs(5),
         admin: loopback,

@@ -173,3 +173,27 @@ fn idle_tcp_connections_are_closed() {
         rig.finish().await;
     });
 }
+
+#[test]
+fn connections_of_a_removed_listener_end_after_the_drain() {
+    run(async {
+        let upstream = counting().await;
+        let rig = Rig::new("client");
+        let filter = tcp_proxy("outbound|80||a.test", json!({}));
+        rig.apply(&[cluster("a", &[upstream]), outbound_listener(filter)]);
+        let at = rig.outbound("10.96.0.1:80").await;
+        let mut client = TcpStream::connect(at).await.unwrap();
+        client.write_all(b"half of it").await.unwrap();
+        let open = || rig.cluster("a").cx_active == 1;
+        rig.until("the connection is open", open).await;
+        // A change that leaves the listener leaves the connection.
+        rig.apply(&[cluster("b", &[upstream])]);
+        let kept = tokio::time::timeout(Duration::from_millis(100), client.read_u8()).await;
+        assert!(kept.is_err(), "{kept:?}");
+        rig.remove(mesh_xds::type_url::LISTENER, &["0.0.0.0_80"]);
+        assert!(client.read_u8().await.is_err());
+        rig.until("it is over", || rig.cluster("a").cx_active == 0)
+            .await;
+        rig.finish().await;
+    });
+}

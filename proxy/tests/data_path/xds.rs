@@ -148,11 +148,11 @@ pub(crate) fn tcp_proxy(cluster: &str, extra: Value) -> Value {
 }
 
 /// Server side of mesh mTLS.
-pub(crate) fn mesh_server_tls() -> Value {
+pub(crate) fn mesh_server_tls(alpn: &[&str]) -> Value {
     json!({"name": "envoy.transport_sockets.tls", "typed_config": {
         "@type": typed("envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"),
         "require_client_certificate": true,
-        "common_tls_context": common_tls(&["h2", "http/1.1"], &[]),
+        "common_tls_context": common_tls(alpn, &[]),
     }})
 }
 
@@ -185,20 +185,28 @@ fn common_tls(alpn: &[&str], ids: &[&str]) -> Value {
 /// `virtualInbound` for one application port. `plaintext`: PERMISSIVE, else STRICT.
 pub(crate) fn virtual_inbound(port: u16, http: Value, plaintext: bool) -> Value {
     let tcp = tcp_proxy(&format!("inbound|{port}||"), json!({}));
-    let tls = |protocols: &[&str], filter: &Value| {
+    let tls = |protocols: &[&str], alpn: &[&str], filter: &Value| {
         json!({
             "filter_chain_match": {
                 "destination_port": port,
                 "transport_protocol": "tls",
                 "application_protocols": protocols,
             },
-            "transport_socket": mesh_server_tls(),
+            "transport_socket": mesh_server_tls(alpn),
             "filters": [filter],
         })
     };
     let mut chains = vec![
-        tls(&["istio-http/1.0", "istio-http/1.1", "istio-h2"], &http),
-        tls(&["istio", "istio-peer-exchange"], &tcp),
+        tls(
+            &["istio-http/1.0", "istio-http/1.1", "istio-h2"],
+            &["h2", "http/1.1"],
+            &http,
+        ),
+        tls(
+            &["istio", "istio-peer-exchange"],
+            &["istio-peer-exchange", "h2", "http/1.1"],
+            &tcp,
+        ),
     ];
     if plaintext {
         chains.push(json!({

@@ -159,14 +159,20 @@ fn access_log(fields: &Fields<'_>, mesh: &mut MeshConfig) {
     let Some(format) = fields.text("accessLogFormat") else {
         return;
     };
-    let is_object = serde_json::from_str::<Value>(&format).is_ok_and(|value| value.is_object());
-    if mesh.access_log_encoding == AccessLogEncoding::Json && !is_object {
+    let flat = match serde_json::from_str(&format) {
+        Ok(Value::Object(names)) => names.values().all(Value::is_string),
+        _ => false,
+    };
+    if mesh.access_log_encoding == AccessLogEncoding::Json && !flat {
         let remedy = "write {\"name\": \"%COMMAND%\"}, or set accessLogEncoding to TEXT";
         fields.error_at::<()>(
             "accessLogFormat",
-            "is not a JSON object, as accessLogEncoding JSON needs",
+            "is not a JSON object of texts, as accessLogEncoding JSON needs",
             remedy,
         );
+    }
+    if let Err((problem, remedy)) = super::access_log_format::check(&format) {
+        fields.error_at::<()>("accessLogFormat", problem, &remedy);
     }
     mesh.access_log_format = Some(format);
 }

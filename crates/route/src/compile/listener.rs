@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
+use mesh_xds::envoy::config::core::v3::TrafficDirection;
 use mesh_xds::envoy::config::listener::v3 as listener;
 
 use crate::compile::{
@@ -12,7 +13,7 @@ use crate::compile::{
 };
 use crate::error::{At, Refused};
 use crate::listener::chain_match::{ChainMatch, ServerName, SourceType, Transport};
-use crate::listener::{Inspectors, Listener, PortPredicate};
+use crate::listener::{Inspectors, Listener, PortPredicate, Traffic};
 
 const ORIGINAL_DST: &str = "envoy.extensions.filters.listener.original_dst.v3.OriginalDst";
 const TLS_INSPECTOR: &str = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
@@ -44,6 +45,7 @@ pub(crate) fn listener(mut config: listener::Listener) -> Result<Listener, Refus
         address,
         additional_addresses,
         bind: flag(take(&mut config.bind_to_port), Unset::True),
+        traffic: traffic(take(&mut config.traffic_direction)),
         use_original_dst: flag(take(&mut config.use_original_dst), Unset::False),
         restores_destination,
         access_logs: access_log::logs(take(&mut config.access_log))?,
@@ -62,10 +64,18 @@ pub(crate) fn listener(mut config: listener::Listener) -> Result<Listener, Refus
     Ok(compiled)
 }
 
+fn traffic(direction: i32) -> Traffic {
+    match TrafficDirection::try_from(direction) {
+        Ok(TrafficDirection::Inbound) => Traffic::Inbound,
+        Ok(TrafficDirection::Outbound) => Traffic::Outbound,
+        Ok(TrafficDirection::Unspecified) | Err(_) => Traffic::Unspecified,
+    }
+}
+
 /// Statistics and metadata; buffers, backlogs and the balance between workers, which are the
 /// proxy's own; draining, which it always does.
 fn ignore_harmless(config: &mut listener::Listener) {
-    disregard!(config: stat_prefix, stats_matcher, metadata, traffic_direction, per_connection_buffer_limit_bytes,
+    disregard!(config: stat_prefix, stats_matcher, metadata, per_connection_buffer_limit_bytes,
         per_connection_buffer_high_watermark_timeout, drain_type, freebind, tcp_backlog_size,
         tcp_fast_open_queue_length, connection_balance_config, reuse_port, enable_reuse_port,
         max_connections_to_accept_per_socket_event, ignore_global_conn_limit, bypass_overload_manager);

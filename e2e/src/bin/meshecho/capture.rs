@@ -24,7 +24,7 @@ pub(crate) struct Options {
     seconds: u64,
 }
 
-/// Writes the bytes of every packet to standard output, whole frames one after the other.
+/// Writes every packet to standard output: one frame per line, in hexadecimal.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let packets = socket(
         AddressFamily::Packet,
@@ -42,7 +42,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     while Instant::now() < until {
         match recvfrom::<LinkAddr>(packets.as_raw_fd(), &mut frame) {
             Ok((_, Some(from))) if from.ifindex() == loopback => {}
-            Ok((length, _)) => out.write_all(&frame[..length])?,
+            Ok((length, _)) => {
+                let line: String = frame[..length].iter().map(|b| format!("{b:02x}")).collect();
+                writeln!(out, "{line}")?;
+            }
             Err(Errno::EAGAIN | Errno::EINTR) => {}
             Err(error) => return Err(error).context("read a packet"),
         }

@@ -81,6 +81,9 @@ async fn answer(request: Request<Incoming>, name: &str) -> Response<BoxBody<Byte
     if parts.uri.path() == "/grpc.health.v1.Health/Check" {
         return serving();
     }
+    if parts.uri.path() == "/metrics" {
+        return metrics(name);
+    }
     let body = body
         .collect()
         .await
@@ -112,6 +115,11 @@ async fn answer(request: Request<Incoming>, name: &str) -> Response<BoxBody<Byte
         .and_then(|code| code.parse().ok());
     *response.status_mut() = status.unwrap_or(StatusCode::OK);
     response
+}
+
+fn metrics(name: &str) -> Response<BoxBody<Bytes, Infallible>> {
+    let text = format!("# TYPE meshecho_up gauge\nmeshecho_up{{name=\"{name}\"}} 1\n");
+    Response::new(Full::new(Bytes::from(text)).boxed())
 }
 
 fn serving() -> Response<BoxBody<Bytes, Infallible>> {

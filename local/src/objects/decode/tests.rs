@@ -21,12 +21,12 @@ fn documents_are_independent() {
     assert_eq!(decoded.manifests.len(), 2);
     assert_eq!(decoded.errors.len(), 2, "{:?}", decoded.errors);
     assert!(
-        decoded.errors[0].starts_with("a.yaml:12: not YAML"),
+        decoded.errors[0].starts_with("a.yaml:13: not YAML"),
         "{}",
         decoded.errors[0]
     );
     assert!(
-        decoded.errors[1].starts_with("a.yaml:14: apiVersion:"),
+        decoded.errors[1].starts_with("a.yaml:15: apiVersion:"),
         "{}",
         decoded.errors[1]
     );

@@ -76,7 +76,7 @@ fn manager(
     };
     out.tracing = mesh.enable_tracing.then(|| Tracing {
         random_sampling: Some(types::Percent {
-            value: mesh.default_config.tracing.sampling.as_f64(),
+            value: cx.config().tracing.sampling.as_f64(),
         }),
         ..Tracing::default()
     });
@@ -97,7 +97,7 @@ fn manager(
             });
         }
         Side::Gateway => {
-            out.xff_num_trusted_hops = mesh.default_config.trusted_proxies;
+            out.xff_num_trusted_hops = cx.config().trusted_proxies;
             out.forward_client_cert_details = ForwardClientCertDetails::SanitizeSet.into();
             out.set_current_client_cert_details = Some(SetCurrentClientCertDetails {
                 subject: boolean(true),

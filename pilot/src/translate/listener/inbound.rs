@@ -11,7 +11,9 @@ use mesh_config::{PortNumber, Protocol};
 
 use super::chain::{self, Chain, Transport};
 use super::http::{self, Routes, Side};
-use super::{for_ports, http_inspector, original_destination, strings, tcp, tls_inspector};
+use super::{
+    for_ports, http_inspector, intercepts, original_destination, strings, tcp, tls_inspector,
+};
 use crate::translate::route as routes;
 use crate::translate::tls::{downstream_socket, mesh_server};
 use crate::translate::{access_log, context::Context, names, wire::*};
@@ -29,7 +31,8 @@ struct Port {
     bind: Option<std::net::IpAddr>,
 }
 
-/// The inbound listeners: `virtualInbound`, and those that a Sidecar binds for real.
+/// The inbound listeners: those that a Sidecar binds for real, and, where traffic is redirected,
+/// `virtualInbound`.
 pub(super) fn build(cx: &Context<'_>) -> Vec<listener::Listener> {
     let mut chains = vec![loop_guard(cx)];
     let mut bound = Vec::new();
@@ -46,6 +49,9 @@ pub(super) fn build(cx: &Context<'_>) -> Vec<listener::Listener> {
             )),
             None => chains.extend(built),
         }
+    }
+    if !intercepts(cx) {
+        return bound;
     }
     chains.extend(passthrough(cx));
     let wildcard = if cx.proxy.ip.is_ipv4() {
@@ -130,7 +136,7 @@ fn ports(cx: &Context<'_>) -> Vec<Port> {
             .iter()
             .map(|listener| {
                 let number = listener.port.number.get();
-                let real = listener.capture_mode == CaptureMode::None;
+                let real = !intercepts(cx) || listener.capture_mode == CaptureMode::None;
                 let any = || Ipv4Addr::UNSPECIFIED.into();
                 Port {
                     number,

@@ -13,7 +13,7 @@ use mesh_config::sidecar::{CaptureMode, EgressBind};
 
 use super::http::{self, Routes, Side};
 use super::outbound_chains::{self as chains, Chain, Content};
-use super::{chain as inbound_chain, http_inspector, strings, tcp, tls_inspector};
+use super::{chain as inbound_chain, http_inspector, intercepts, strings, tcp, tls_inspector};
 use crate::model::{Address, Protocol, Registry as Source, Resolution, Service, ServicePort, Vip};
 use crate::snapshot::{Egress, Registry};
 use crate::translate::{NamedResource, access_log, context::Context, names, wire::*};
@@ -40,7 +40,8 @@ struct Place {
 /// The outbound listeners of a sidecar; those for pods of headless services include its own, which the
 /// caller leaves out.
 pub(super) fn build(cx: &Context<'_>) -> Arc<Vec<NamedResource>> {
-    let proxy = format!("{} {}", intercepts(cx), cx.proxy.ip.is_ipv4());
+    let sampling = cx.config().tracing.sampling.as_f64();
+    let proxy = format!("{} {} {sampling}", intercepts(cx), cx.proxy.ip.is_ipv4());
     crate::translate::cached(cx, "outbound listeners", proxy, || {
         let mut map: BTreeMap<(IpAddr, u16), Entry> = BTreeMap::new();
         for egress in &cx.scope.egress {
@@ -57,12 +58,6 @@ pub(super) fn build(cx: &Context<'_>) -> Arc<Vec<NamedResource>> {
             .map(|listener| NamedResource::new(listener.name.clone(), &listener))
             .collect()
     })
-}
-
-/// Whether traffic is redirected to the proxy; without that, listeners are bound on the loopback.
-fn intercepts(cx: &Context<'_>) -> bool {
-    let mode = cx.proxy.metadata.get("INTERCEPTION_MODE");
-    mode.map(String::as_str) != Some("NONE")
 }
 
 fn wildcard(cx: &Context<'_>) -> IpAddr {

@@ -81,8 +81,8 @@ pub(crate) fn read(role: Role, source: &dyn Source) -> Result<Bootstrap, Bootstr
             port(config.proxy_admin_port, ADMIN_PORT),
         )),
         status: everywhere(port(config.status_port, STATUS_PORT)),
-        readiness: everywhere(READINESS_PORT),
-        metrics: everywhere(METRICS_PORT),
+        readiness: everywhere(variables.port("ENVOY_STATUS_PORT", READINESS_PORT)?),
+        metrics: everywhere(variables.port("ENVOY_PROMETHEUS_PORT", METRICS_PORT)?),
         probers: Arc::new(probers(&variables)?),
         app_metrics: app_metrics(&variables)?,
         log_filter: variables

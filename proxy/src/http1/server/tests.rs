@@ -10,7 +10,7 @@ const SETTINGS: Settings = Settings {
         head_bytes: 256,
         preserve_case: false,
     },
-    head_timeout: Some(Duration::from_millis(500)),
+    head_timeout: Duration::from_millis(500),
 };
 
 type Answer = (Response<Full<Bytes>>, Option<Successor<DuplexStream>>);
@@ -52,10 +52,10 @@ async fn talk(input: &'static [u8]) -> (String, Result<(), Error>) {
 
 #[tokio::test(start_paused = true)]
 async fn pipelined_requests_are_answered_in_order() {
-    let (text, ended) = talk(
+    let (text, ended) = Box::pin(talk(
         b"GET /1 HTTP/1.1\r\nhost: a\r\n\r\nPOST /2 HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi\
           POST /3 HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
-    )
+    ))
     .await;
     assert!(ended.is_ok());
     let bodies: Vec<_> = text
@@ -71,13 +71,15 @@ async fn pipelined_requests_are_answered_in_order() {
 
 #[tokio::test(start_paused = true)]
 async fn http_1_0_is_closed_unless_it_asks_to_be_kept() {
-    let (text, _) = talk(b"GET /1 HTTP/1.0\r\n\r\nGET /2 HTTP/1.0\r\n\r\n").await;
+    let (text, _) = Box::pin(talk(b"GET /1 HTTP/1.0\r\n\r\nGET /2 HTTP/1.0\r\n\r\n")).await;
     assert!(
         text.contains("connection: close") && !text.contains("/2"),
         "{text}"
     );
-    let (text, _) =
-        talk(b"GET /1 HTTP/1.0\r\nconnection: keep-alive\r\n\r\nGET /2 HTTP/1.0\r\n\r\n").await;
+    let (text, _) = Box::pin(talk(
+        b"GET /1 HTTP/1.0\r\nconnection: keep-alive\r\n\r\nGET /2 HTTP/1.0\r\n\r\n",
+    ))
+    .await;
     assert!(
         text.contains("connection: keep-alive") && text.contains("/2"),
         "{text}"
@@ -100,7 +102,7 @@ async fn violations_are_answered_and_end_the_connection() {
         (&[b'a'; 300], "431"),
         (b"GET / HTTP/1.1\r\nhost:", "408"),
     ] {
-        let (text, ended) = talk(input).await;
+        let (text, ended) = Box::pin(talk(input)).await;
         assert!(
             text.starts_with(&format!("HTTP/1.1 {status} ")),
             "{status}: {text:?} {ended:?}"

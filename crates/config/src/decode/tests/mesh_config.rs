@@ -98,7 +98,19 @@ fn what_is_refused() {
         ),
         (
             "accessLogEncoding: JSON\naccessLogFormat: \"[%START_TIME%]\"",
-            "mesh:1: MeshConfig: accessLogFormat: is not a JSON object, as accessLogEncoding JSON needs; write {\"name\": \"%COMMAND%\"}, or set accessLogEncoding to TEXT",
+            "mesh:1: MeshConfig: accessLogFormat: is not a JSON object of texts, as accessLogEncoding JSON needs; write {\"name\": \"%COMMAND%\"}, or set accessLogEncoding to TEXT",
+        ),
+        (
+            "accessLogFormat: \"[%START_TIME%] %REQ%\"",
+            "mesh:1: MeshConfig: accessLogFormat: %REQ% is not supported; write %REQ(ARGUMENT)%",
+        ),
+        (
+            "accessLogFormat: \"%PROTOCOL(x)%\"",
+            "mesh:1: MeshConfig: accessLogFormat: %PROTOCOL(x)% is not supported; write %PROTOCOL% without parentheses",
+        ),
+        (
+            "accessLogFormat: \"100%% %START_TIME(%Y)% 5%\"",
+            "mesh:1: MeshConfig: accessLogFormat: the % at byte 24 is not closed; write %% for a percent sign",
         ),
         (
             "ingressControllerMode: DEFAULT",
@@ -108,4 +120,14 @@ fn what_is_refused() {
     for (text, expected) in cases {
         assert_eq!(refused(text), expected);
     }
+}
+
+#[test]
+fn an_unknown_access_log_command_is_refused_with_all_that_there_are() {
+    let said = refused("accessLogFormat: \"%DYNAMIC_METADATA(istio)%\"");
+    let start = "mesh:1: MeshConfig: accessLogFormat: %DYNAMIC_METADATA(istio)% is not supported; take it out, or use one of START_TIME(..), REQ(..)";
+    assert!(
+        said.starts_with(start) && said.ends_with("DOWNSTREAM_DIRECT_REMOTE_PORT"),
+        "{said}"
+    );
 }
