@@ -1,5 +1,7 @@
 //! A client's connection: one request at a time, all in the connection's own task.
 
+mod plan;
+
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -9,7 +11,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, Method, Request, Response, Version};
 use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
@@ -17,10 +19,11 @@ use tokio::time::Instant;
 
 use super::Error;
 use super::decode::{Decoder, Piece};
-use super::encode::{self, OriginalCase, Persistence};
+use super::encode::{self, OriginalCase};
 use super::head::{self, Framing, Limits, Scanner};
 use super::io::Io;
 use crate::detect::Prefixed;
+use plan::Plan;
 
 /// What the connection needs to know.
 #[derive(Debug, Clone, Copy)]
@@ -308,70 +311,6 @@ fn takes_trailers(headers: &HeaderMap) -> bool {
         .iter()
         .filter_map(|value| value.to_str().ok())
         .any(|value| value.split(',').any(|item| item.trim() == "trailers"))
-}
-
-/// How a response is sent.
-#[derive(Debug)]
-struct Plan {
-    /// Written into the head; `None` where the head must not say.
-    framing: Option<Framing>,
-    persistence: Persistence,
-    has_body: bool,
-    trailers: bool,
-    keep: bool,
-}
-
-impl Plan {
-    fn new<B: http_body::Body>(
-        asked: &Asked,
-        parts: &http::response::Parts,
-        body: &B,
-        closing: bool,
-    ) -> Self {
-        let switched = parts.status == StatusCode::SWITCHING_PROTOCOLS
-            || (asked.method == Method::CONNECT && parts.status.is_success());
-        let bodiless = switched
-            || parts.status.is_informational()
-            || matches!(
-                parts.status,
-                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-            );
-        let head_only = asked.method == Method::HEAD;
-        let framing = match content(parts, body) {
-            _ if bodiless => None,
-            // The length of what a GET would have got, if somebody knows it.
-            _ if head_only => None,
-            Some(bytes) => Some(Framing::Length(bytes)),
-            None if encode::knows_chunks(asked.version) => Some(Framing::Chunked),
-            None => Some(Framing::UntilClose),
-        };
-        let says_close = parts
-            .headers
-            .get(header::CONNECTION)
-            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"));
-        let keep =
-            asked.keep_alive && !closing && !says_close && framing != Some(Framing::UntilClose);
-        let persistence = match (keep, asked.version) {
-            _ if switched => Persistence::Implied,
-            (true, Version::HTTP_10) => Persistence::KeepAlive,
-            (true, _) => Persistence::Implied,
-            (false, _) => Persistence::Close,
-        };
-        Self {
-            framing,
-            persistence,
-            has_body: !bodiless && !head_only,
-            trailers: asked.takes_trailers,
-            keep,
-        }
-    }
-}
-
-/// Bytes of a response's content, by its head or by its body.
-fn content<B: http_body::Body>(parts: &http::response::Parts, body: &B) -> Option<u64> {
-    let told = parts.headers.get(header::CONTENT_LENGTH);
-    let told = told.and_then(|value| value.to_str().ok()?.parse().ok());
-    told.or_else(|| body.size_hint().exact())
 }
 
 /// A request's body. Reads from the connection while it is polled.
