@@ -16,7 +16,7 @@ use mesh_citadel::{Authority, CaService, Verifier, control_plane_names, server_c
 use mesh_pilot::{Access, Pilot};
 use mesh_telemetry::log;
 use mesh_telemetry::metrics::Registry;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tonic::service::Routes;
@@ -54,9 +54,9 @@ async fn run(options: Options, log: log::LogHandle) -> anyhow::Result<()> {
     let names = control_plane_names(&options.namespace, &options.cluster_domain);
     let tls = server_cert::server_config(authority.clone(), names, &metrics)?;
 
-    let plaintext = bind(options.xds_address, "plaintext xDS").await?;
-    let secure = bind(options.secure_address, "xDS and certificates over TLS").await?;
-    let monitoring = bind(options.monitoring_address, "metrics and debug pages").await?;
+    let plaintext = bind(options.xds_address, "plaintext xDS")?;
+    let secure = bind(options.secure_address, "xDS and certificates over TLS")?;
+    let monitoring = bind(options.monitoring_address, "metrics and debug pages")?;
 
     let pilot = Pilot::start(options.pilot(&metrics)?)?;
     let (stop, stopped) = watch::channel(());
@@ -96,10 +96,25 @@ async fn run(options: Options, log: log::LogHandle) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn bind(address: std::net::SocketAddr, what: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
+/// Connections that may wait to be accepted: after a restart every proxy of a large mesh comes at once, and
+/// what overflows is reset.
+const BACKLOG: u32 = 4096;
+
+fn bind(address: std::net::SocketAddr, what: &str) -> anyhow::Result<TcpListener> {
+    listen(address).with_context(|| {
         format!("listen on {address} for {what} (is the port taken? `ss -ltnp` tells by whom)")
     })
+}
+
+fn listen(address: std::net::SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        std::net::SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        std::net::SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // As `TcpListener::bind` does it: a restart need not wait for old connections.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Ends at SIGTERM or SIGINT.

@@ -23,7 +23,7 @@ const TEXT: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:
     %REQUESTED_SERVER_NAME% %ROUTE_NAME%\n";
 
 /// The same fields for JSON, by Istio's keys.
-const JSON: [(&str, &str); 23] = [
+const JSON: [(&str, &str); 24] = [
     ("start_time", "%START_TIME%"),
     ("method", "%REQ(:METHOD)%"),
     ("path", "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%"),
@@ -55,6 +55,7 @@ const JSON: [(&str, &str); 23] = [
     ("upstream_local_address", "%UPSTREAM_LOCAL_ADDRESS%"),
     ("downstream_local_address", "%DOWNSTREAM_LOCAL_ADDRESS%"),
     ("downstream_remote_address", "%DOWNSTREAM_REMOTE_ADDRESS%"),
+    ("requested_server_name", "%REQUESTED_SERVER_NAME%"),
     ("route_name", "%ROUTE_NAME%"),
 ];
 

@@ -112,6 +112,7 @@ fn writes_json_with_numbers_and_nulls() {
         ("code", "%RESPONSE_CODE%"),
         ("path", "%REQ(:PATH)%"),
         ("sni", "%REQUESTED_SERVER_NAME%"),
+        ("flags", "%RESPONSE_FLAGS%"),
     ]);
     let mut out = Vec::new();
     let record = Record {
@@ -122,7 +123,7 @@ fn writes_json_with_numbers_and_nulls() {
     format.unwrap().render(&record, &mut out);
     assert_eq!(
         String::from_utf8(out).unwrap(),
-        "{\"code\":503,\"path\":\"/\\\"x\\\"\\u0001\",\"sni\":null}\n"
+        "{\"code\":503,\"path\":\"/\\\"x\\\"\\u0001\",\"sni\":null,\"flags\":\"-\"}\n"
     );
 }
 

@@ -349,8 +349,9 @@ fn write_millis(duration: Option<Duration>, out: &mut Vec<u8>) -> bool {
     duration.is_some_and(|duration| write!(out, "{}", duration.as_millis()).is_ok())
 }
 
+/// No flag is a value too, `-`: in JSON it is not null, as Envoy writes it.
 fn write_flags(flags: ResponseFlags, out: &mut Vec<u8>) -> bool {
-    !flags.is_empty() && write!(out, "{flags}").is_ok()
+    write!(out, "{flags}").is_ok()
 }
 
 fn write_long_flags(flags: ResponseFlags, out: &mut Vec<u8>) -> bool {
