@@ -4,6 +4,7 @@
 //! Every worker binds the same addresses with `SO_REUSEPORT`; the kernel spreads connections.
 
 pub mod connection;
+mod error;
 
 use std::io;
 use std::net::SocketAddr;

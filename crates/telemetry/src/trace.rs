@@ -4,8 +4,6 @@
 //! writes the headers of the formats that it found; `tracestate` and other headers stay as
 //! they are.
 
-use std::fmt;
-
 use http::{HeaderMap, HeaderName, HeaderValue};
 use rand::Rng;
 
@@ -133,15 +131,11 @@ impl Context {
             Formats::NEW_TRACE
         };
         if formats.w3c {
-            let sampled = u8::from(self.sampling.is_sampled());
-            set(
-                headers,
-                TRACEPARENT,
-                format_args!(
-                    "00-{:032x}-{:016x}-{sampled:02x}",
-                    self.trace_id, self.span_id
-                ),
-            );
+            let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+            write_hex(&mut text[3..35], self.trace_id);
+            write_hex(&mut text[36..52], self.span_id.into());
+            text[54] += u8::from(self.sampling.is_sampled());
+            set(headers, TRACEPARENT, &text);
         }
         if formats.b3_single {
             let flag = match self.sampling {
@@ -154,11 +148,8 @@ impl Context {
                 Some(parent) if !flag.is_empty() => format!("-{parent:016x}"),
                 _ => String::new(),
             };
-            set(
-                headers,
-                B3,
-                format_args!("{:032x}-{:016x}{flag}{parent}", self.trace_id, self.span_id),
-            );
+            let text = format!("{:032x}-{:016x}{flag}{parent}", self.trace_id, self.span_id);
+            set(headers, B3, text.as_bytes());
         }
         if formats.b3_multi {
             self.write_b3_multi(headers);
@@ -166,18 +157,25 @@ impl Context {
     }
 
     fn write_b3_multi(&self, headers: &mut HeaderMap) {
-        set(headers, B3_TRACE_ID, format_args!("{:032x}", self.trace_id));
-        set(headers, B3_SPAN_ID, format_args!("{:016x}", self.span_id));
+        let mut trace_id = [0; 32];
+        write_hex(&mut trace_id, self.trace_id);
+        set(headers, B3_TRACE_ID, &trace_id);
+        let mut span_id = [0; 16];
+        write_hex(&mut span_id, self.span_id.into());
+        set(headers, B3_SPAN_ID, &span_id);
         match self.parent_span_id {
-            Some(parent) => set(headers, B3_PARENT_SPAN_ID, format_args!("{parent:016x}")),
+            Some(parent) => {
+                write_hex(&mut span_id, parent.into());
+                set(headers, B3_PARENT_SPAN_ID, &span_id);
+            }
             None => {
                 headers.remove(B3_PARENT_SPAN_ID);
             }
         }
         match self.sampling {
-            Sampling::Accept => set(headers, B3_SAMPLED, format_args!("1")),
-            Sampling::Deny => set(headers, B3_SAMPLED, format_args!("0")),
-            Sampling::Debug => set(headers, B3_FLAGS, format_args!("1")),
+            Sampling::Accept => set(headers, B3_SAMPLED, b"1"),
+            Sampling::Deny => set(headers, B3_SAMPLED, b"0"),
+            Sampling::Debug => set(headers, B3_FLAGS, b"1"),
             Sampling::Defer => {}
         }
     }
@@ -221,15 +219,18 @@ pub fn new_request_id(rng: &mut impl Rng) -> HeaderValue {
     let bits = u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64());
     let bits = bits & !(0xf << 76) | 0x4 << 76;
     let bits = bits & !(0x3 << 62) | 0x2 << 62;
-    let text = format!(
-        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-        bits >> 96,
-        bits >> 80 & 0xffff,
-        bits >> 64 & 0xffff,
-        bits >> 48 & 0xffff,
-        bits & 0xffff_ffff_ffff
-    );
-    HeaderValue::try_from(text).expect("hexadecimal digits and dashes are a header value")
+    let mut text = *b"00000000-0000-0000-0000-000000000000";
+    let groups = [
+        (0, 8, 96),
+        (9, 13, 80),
+        (14, 18, 64),
+        (19, 23, 48),
+        (24, 36, 0),
+    ];
+    for (start, end, shift) in groups {
+        write_hex(&mut text[start..end], bits >> shift);
+    }
+    value(&text)
 }
 
 fn nonzero(rng: &mut impl Rng) -> u64 {
@@ -240,10 +241,21 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-fn set(headers: &mut HeaderMap, name: HeaderName, value: fmt::Arguments<'_>) {
-    let value = HeaderValue::try_from(value.to_string())
-        .expect("hexadecimal digits and dashes are a header value");
-    headers.insert(name, value);
+fn set(headers: &mut HeaderMap, name: HeaderName, text: &[u8]) {
+    headers.insert(name, value(text));
+}
+
+fn value(text: &[u8]) -> HeaderValue {
+    HeaderValue::from_bytes(text).expect("hexadecimal digits and dashes are a header value")
+}
+
+/// The lowest digits of `number`, as many as fit. `format!` goes through dynamic dispatch per
+/// digit group, and a request needs up to six of these.
+fn write_hex(into: &mut [u8], mut number: u128) {
+    for place in into.iter_mut().rev() {
+        *place = b"0123456789abcdef"[(number & 0xf) as usize];
+        number >>= 4;
+    }
 }
 
 /// `version-traceid-parentid-flags`, lower-case hexadecimal. Source: W3C Trace Context 3.2.

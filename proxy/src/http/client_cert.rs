@@ -33,20 +33,23 @@ pub(crate) fn apply(
     let (Rule::AppendForward(details) | Rule::SanitizeSet(details)) = rule else {
         return;
     };
-    let Some(own) = element(connection, details) else {
+    let Some(own) = connection.client_words(details, || element(connection, details)) else {
         return;
     };
     let before = headers
         .get(name::X_FORWARDED_CLIENT_CERT)
-        .and_then(|value| value.to_str().ok());
-    let text = before.map_or_else(|| own.clone(), |before| format!("{before},{own}"));
-    if let Ok(value) = HeaderValue::from_str(&text) {
+        .map(HeaderValue::as_bytes);
+    let value = match before {
+        None => Ok(own),
+        Some(before) => HeaderValue::from_bytes(&[before, b",", own.as_bytes()].concat()),
+    };
+    if let Ok(value) = value {
         headers.insert(name::X_FORWARDED_CLIENT_CERT, value);
     }
 }
 
 /// `By=...;Hash=...;Subject="...";URI=...` of the client of this connection.
-fn element(connection: &Connection, details: CertificateDetails) -> Option<String> {
+fn element(connection: &Connection, details: CertificateDetails) -> Option<HeaderValue> {
     let handshake = connection.handshake.as_ref()?;
     let certificate = handshake.certificate.as_deref()?;
     let mut text = format!("By={};Hash=", connection.worker.own_principal);
@@ -75,7 +78,7 @@ fn element(connection: &Connection, details: CertificateDetails) -> Option<Strin
             let _ = write!(text, ";DNS={dns}");
         }
     }
-    Some(text)
+    HeaderValue::try_from(text).ok()
 }
 
 /// The certificate in PEM, URL encoded.

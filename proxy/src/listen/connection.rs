@@ -8,6 +8,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::http::HeaderValue;
+use mesh_route::http_manager::CertificateDetails;
 use mesh_route::{
     AuthzInput, ConnInfo, FilterChain, HttpManager, Inspection, Listener, Snapshot, Terminal,
     Verdict,
@@ -19,9 +21,10 @@ use smallvec::SmallVec;
 use tokio::net::TcpStream;
 
 use super::Accepted;
+pub use super::error::ConnError;
 use crate::detect::{Detected, Inspect, Prefixed, SERVER_FIRST_TIMEOUT, detect};
 use crate::metrics::stats::ListenerStats;
-use crate::tls::{self, CredentialsError, Handshake, ServerIo, ServerStream, accepts_peer};
+use crate::tls::{self, Handshake, ServerIo, ServerStream, accepts_peer};
 use crate::worker::Worker;
 use crate::{http, tcp};
 
@@ -34,55 +37,6 @@ pub enum Direction {
     Inbound,
     /// To a port of our own: a gateway.
     Gateway,
-}
-
-/// Why a connection was ended by us.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnError {
-    /// No listener is configured (any more).
-    #[error("no listener for {destination}")]
-    NoListener {
-        /// Where the client wanted to go.
-        destination: SocketAddr,
-    },
-    /// No filter chain takes the connection.
-    #[error("no filter chain of {listener} takes a connection to {destination}")]
-    NoChain {
-        /// The listener.
-        listener: Arc<str>,
-        /// Where the client wanted to go.
-        destination: SocketAddr,
-    },
-    /// Plaintext where mutual TLS is required.
-    #[error("plaintext to {destination} refused (PeerAuthentication STRICT)")]
-    Plaintext {
-        /// Where the client wanted to go.
-        destination: SocketAddr,
-    },
-    /// The client showed too little in time and the listener insists.
-    #[error("protocol not clear in time")]
-    Undetected,
-    /// A network policy denied.
-    #[error("denied by network policy {policy:?}")]
-    Denied {
-        /// Name of the policy, if one matched.
-        policy: Option<Arc<str>>,
-    },
-    /// TLS could not be terminated.
-    #[error("TLS handshake with the client")]
-    Handshake(#[source] std::io::Error),
-    /// Our certificate is missing.
-    #[error(transparent)]
-    Credentials(#[from] CredentialsError),
-    /// The client's connection failed.
-    #[error("client connection")]
-    Io(#[from] std::io::Error),
-    /// The client broke HTTP/1.1, or left early.
-    #[error("HTTP/1.1 connection")]
-    Http1(#[source] crate::http1::Error),
-    /// The client broke HTTP/2, or left early.
-    #[error("HTTP/2 connection")]
-    Http2(#[source] hyper::Error),
 }
 
 /// Envoy's default of `listener_filters_timeout`; with it, or with none, ours apply.
@@ -114,6 +68,7 @@ pub struct Connection {
     /// What the TLS handshake told, if we terminated TLS.
     pub handshake: Option<Handshake>,
     chosen: RefCell<Option<Chosen>>,
+    client_words: RefCell<Option<(CertificateDetails, HeaderValue)>>,
     _active: GaugeGuard,
     _in_flight: InFlight,
 }
@@ -145,6 +100,7 @@ impl Connection {
             detected: None,
             handshake: None,
             chosen: RefCell::default(),
+            client_words: RefCell::default(),
             _active: stats.cx_active.hold(),
             _in_flight: worker.shared.drain.enter(),
             stats,
@@ -207,6 +163,24 @@ impl Connection {
     /// The client's verified identity.
     pub fn principal(&self) -> Option<&Rc<str>> {
         self.handshake.as_ref()?.principal.as_ref()
+    }
+
+    /// What is told about the client's certificate, made once: reading a certificate costs more
+    /// than all else that a request's head needs.
+    pub(crate) fn client_words(
+        &self,
+        details: CertificateDetails,
+        make: impl FnOnce() -> Option<HeaderValue>,
+    ) -> Option<HeaderValue> {
+        let mut words = self.client_words.borrow_mut();
+        match &*words {
+            Some((known, value)) if *known == details => Some(value.clone()),
+            _ => {
+                let value = make()?;
+                *words = Some((details, value.clone()));
+                Some(value)
+            }
+        }
     }
 
     /// The connection is TLS as far as we terminate it.
