@@ -34,6 +34,8 @@ use record::Record;
 
 /// How long a client waits after a failure.
 const PAUSE: Duration = Duration::from_millis(20);
+/// How long all clients together may take for their first answers.
+const RAMP: Duration = Duration::from_secs(15);
 /// How long requests that were due in time may take beyond the end of the measurement.
 const LATE: Duration = Duration::from_secs(5);
 
@@ -89,6 +91,9 @@ async fn drive(spec: Rc<Spec>) -> anyhow::Result<Outcome> {
             workers.push(spawn_local(worker.run()));
         }
     }
+    if spec.rate.is_none() {
+        all_answered(&record, workers.len()).await;
+    }
     tokio::time::sleep(spec.warm_up).await;
     let start = Instant::now();
     record.borrow_mut().open(start);
@@ -103,6 +108,15 @@ async fn drive(spec: Rc<Spec>) -> anyhow::Result<Outcome> {
     }
     workers.iter().for_each(tokio::task::JoinHandle::abort);
     record.borrow().outcome()
+}
+
+/// Waits until every client has had an answer, so that the handshakes of a thousand connections are not
+/// measured as requests. Clients that can't connect don't hold it up for ever.
+async fn all_answered(record: &RefCell<Record>, clients: usize) {
+    let end = Instant::now() + RAMP;
+    while record.borrow().clients() < clients && Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// A connection for several streams to share; one that has none to itself makes its own.
@@ -139,6 +153,7 @@ impl Worker {
             Shared::None => None,
             Shared::Http2(client) => Some(Client::Http2(client)),
         };
+        let mut answered = false;
         loop {
             let due = match &self.tickets {
                 None => Instant::now(),
@@ -149,7 +164,13 @@ impl Worker {
             };
             let result = exchange(&self.spec, &mut client).await;
             match result {
-                Ok(()) => self.record.borrow_mut().done(due, Instant::now()),
+                Ok(()) => {
+                    let mut record = self.record.borrow_mut();
+                    record.done(due, Instant::now());
+                    if !std::mem::replace(&mut answered, true) {
+                        record.client_answered();
+                    }
+                }
                 Err(error) => {
                     self.record.borrow_mut().failed(&error);
                     client = None;

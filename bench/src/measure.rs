@@ -18,6 +18,8 @@ use crate::workload::{Times, Workload};
 
 /// Beyond the times of the load, for its start and its end.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// The longest wait for proxies to become idle.
+const SETTLE: Duration = Duration::from_secs(5);
 /// How often the processes are looked after.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -71,6 +73,7 @@ pub(crate) fn workload(
         warm_up: times.warm_up,
         measure: times.measure,
     };
+    settle(pair)?;
     let mut generator = Generator::start("load", &spec, processors)?;
     generator.line(pair, times.warm_up + PATIENCE)?;
     let before = processor_times(pair)?;
@@ -92,6 +95,25 @@ pub(crate) fn workload(
         processor_seconds: used.map(|(b, a)| (*a - *b).as_secs_f64()).collect(),
         memory: memory(pair)?,
     })
+}
+
+/// Waits until the proxies have done what the load before left to do, such as ending its connections.
+fn settle(pair: &mut Pair) -> anyhow::Result<()> {
+    let end = Instant::now() + SETTLE;
+    while Instant::now() < end {
+        let before = processor_times(pair)?;
+        std::thread::sleep(LOOK);
+        pair.check()?;
+        let after = processor_times(pair)?;
+        let used = before
+            .iter()
+            .zip(&after)
+            .map(|(before, after)| *after - *before);
+        if used.sum::<Duration>() < LOOK / 10 {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Waits until every lane answers: a pair is up.

@@ -35,6 +35,7 @@ pub(super) struct Record {
     histogram: Histogram<u64>,
     window: Option<(Instant, Option<Instant>)>,
     open: bool,
+    clients: usize,
     failed: u64,
     failure: Option<String>,
     rate: Option<u32>,
@@ -47,10 +48,21 @@ impl Record {
             histogram: Histogram::new_with_bounds(1, LONGEST, 3).context("make a histogram")?,
             window: None,
             open: false,
+            clients: 0,
             failed: 0,
             failure: None,
             rate: None,
         })
+    }
+
+    /// A client has had its first answer.
+    pub(super) fn client_answered(&mut self) {
+        self.clients += 1;
+    }
+
+    /// How many clients have had an answer.
+    pub(super) fn clients(&self) -> usize {
+        self.clients
     }
 
     /// The measurement begins.
