@@ -119,7 +119,7 @@ impl Child {
             return String::new();
         };
         let text = std::fs::read_to_string(path).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().rev().take(3).collect();
+        let lines: Vec<&str> = text.lines().rev().take(6).collect();
         let lines: Vec<&str> = lines.into_iter().rev().collect();
         if lines.is_empty() {
             String::new()
