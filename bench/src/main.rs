@@ -5,6 +5,7 @@
 mod child;
 mod contender;
 mod directory;
+mod exclusive;
 mod load;
 mod measure;
 mod memory;

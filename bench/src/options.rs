@@ -56,12 +56,15 @@ pub(crate) struct Run {
     /// Let Envoy and HAProxy resume TLS sessions, as they do by default; ours never does.
     #[arg(long)]
     pub(crate) peers_resume: bool,
+    /// Measure although another run on this machine does, instead of waiting for its end.
+    #[arg(long)]
+    pub(crate) together: bool,
     /// Fetch nothing.
     #[arg(long)]
     pub(crate) offline: bool,
-    /// The first of 64 ports to use.
-    #[arg(long, default_value_t = 24_000, value_parser = clap::value_parser!(u16).range(1024..=65_000))]
-    pub(crate) base_port: u16,
+    /// The first of 64 ports to use. Default: the first 64 from 24000 on of which none is taken.
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1024..=65_000))]
+    pub(crate) base_port: Option<u16>,
     /// List the workloads and parts.
     #[arg(long)]
     pub(crate) list: bool,

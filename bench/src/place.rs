@@ -86,6 +86,9 @@ pub(crate) const LANES: [Lane; 9] = [
     HTTP1_ONCE,
 ];
 
+/// Port numbers of a run.
+const BLOCK: u16 = 64;
+
 /// The port numbers of a run, from [`Ports::base`] on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ports {
@@ -117,6 +120,25 @@ impl Lane {
 }
 
 impl Ports {
+    /// The ports from `base` on, or if none is given the first that nobody uses.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub(crate) fn choose(base: Option<u16>) -> anyhow::Result<Self> {
+        if let Some(base) = base {
+            return Ok(Self { base });
+        }
+        // Below those that the kernel hands out.
+        let free = |base: &u16| {
+            let ports: Vec<u16> = (*base..*base + BLOCK).collect();
+            check_free(&ports).is_ok()
+        };
+        let base = (24_000..32_000).step_by(BLOCK.into()).find(free);
+        let base =
+            base.context("no 64 free ports from 24000 to 32000; choose some with --base-port")?;
+        Ok(Self { base })
+    }
+
     /// The port of a lane, at both proxies.
     pub(crate) fn lane(self, lane: Lane) -> u16 {
         self.base + lane.offset

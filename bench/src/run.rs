@@ -10,7 +10,7 @@ use crate::options::Run;
 use crate::place::{LANES, Ports};
 use crate::results::{Failure, Results, Situation};
 use crate::workload::{self, Times, Workload};
-use crate::{child, contender, measure, memory, parts, report, swarm};
+use crate::{child, contender, exclusive, measure, memory, parts, report, swarm};
 
 /// Idle connections whose memory is measured; fewer where the limit of open files is below 20,200.
 pub(crate) const CONNECTIONS: usize = 10_000;
@@ -32,6 +32,7 @@ struct Plan<'a> {
     times: Times,
     workloads: Vec<&'static Workload>,
     programs: Programs,
+    ports: Ports,
 }
 
 impl Plan<'_> {
@@ -59,6 +60,11 @@ pub(crate) fn run(options: &Run) -> anyhow::Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
+    let _alone = if options.together {
+        None
+    } else {
+        exclusive::wait()
+    };
     let plan = plan(options)?;
     let mut results = Results {
         machine: report::machine(options, &plan.programs, plan.times),
@@ -104,6 +110,7 @@ fn plan(options: &Run) -> anyhow::Result<Plan<'_>> {
     })?;
     Ok(Plan {
         options,
+        ports: Ports::choose(options.base_port)?,
         times: Times {
             warm_up: (measure / 4).clamp(Duration::from_millis(200), Duration::from_secs(1)),
             measure,
@@ -156,9 +163,7 @@ fn turn(plan: &Plan<'_>, contender: Contender, round: u32, results: &mut Results
 
 fn setup(plan: &Plan<'_>, workers: usize, services: usize) -> anyhow::Result<Setup> {
     Ok(Setup {
-        ports: Ports {
-            base: plan.options.base_port,
-        },
+        ports: plan.ports,
         processors: Processors::divide(workers)?,
         workers,
         peers_resume: plan.options.peers_resume,
@@ -286,7 +291,7 @@ fn fail(results: &mut Results, contender: Option<Contender>, what: &str) {
 }
 
 /// Progress goes to standard error, the report to standard output.
-fn say(what: &str) {
+pub(crate) fn say(what: &str) {
     // Nobody may be listening.
     let _ = writeln!(std::io::stderr(), "{what}");
 }

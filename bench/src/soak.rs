@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::child::{self, Processors};
 use crate::contender::{Contender, Pair, Programs, Setup, install};
+use crate::exclusive;
 use crate::measure;
 use crate::place::{self, Ports};
 use crate::workload::{Times, Workload};
@@ -31,9 +32,9 @@ pub(crate) struct Options {
     /// Write the samples as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// The first of 64 ports to use.
-    #[arg(long, default_value_t = 24_000, value_parser = clap::value_parser!(u16).range(1024..=65_000))]
-    base_port: u16,
+    /// The first of 64 ports to use. Default: the first 64 from 24000 on of which none is taken.
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1024..=65_000))]
+    base_port: Option<u16>,
 }
 
 /// Memory of the two proxies after some time.
@@ -49,6 +50,7 @@ struct Sample {
 /// # Errors
 /// When the pair does not come up or requests fail.
 pub(crate) fn command(options: &Options) -> anyhow::Result<ExitCode> {
+    let _alone = exclusive::wait();
     let own = std::env::current_exe().context("find this program")?;
     let programs = Programs {
         own: install::ours(own.parent().context("find this program's directory")?),
@@ -56,9 +58,7 @@ pub(crate) fn command(options: &Options) -> anyhow::Result<ExitCode> {
         haproxy: Err("not needed".to_owned()),
     };
     let setup = Setup {
-        ports: Ports {
-            base: options.base_port,
-        },
+        ports: Ports::choose(options.base_port)?,
         processors: Processors::divide(1)?,
         workers: 1,
         peers_resume: false,

@@ -22,6 +22,7 @@ use tokio::task::LocalSet;
 use crate::child::{self, Processors};
 use crate::contender::{ControlPlane, ENDPOINTS, Mass, Setup, found, install};
 use crate::directory;
+use crate::exclusive;
 use crate::place::{Ports, check_free};
 use crate::proc::Memory;
 use change::{Changing, Kind};
@@ -54,9 +55,9 @@ pub(crate) struct Options {
     /// Write the findings as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// The first of 64 ports to use.
-    #[arg(long, default_value_t = 24_000, value_parser = clap::value_parser!(u16).range(1024..=65_000))]
-    base_port: u16,
+    /// The first of 64 ports to use. Default: the first 64 from 24000 on of which none is taken.
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1024..=65_000))]
+    base_port: Option<u16>,
 }
 
 /// Kinds of ADS.
@@ -176,13 +177,12 @@ fn nearest(mut values: Vec<f64>, percentile: f64) -> Option<f64> {
 /// # Errors
 /// When something could not be measured.
 pub(crate) fn command(options: &Options) -> anyhow::Result<()> {
+    let _alone = exclusive::wait();
     let own = std::env::current_exe().context("find this program")?;
     let own = own.parent().context("find this program's directory")?;
     let own = found(&install::ours(own))?;
     let setup = Setup {
-        ports: Ports {
-            base: options.base_port,
-        },
+        ports: Ports::choose(options.base_port)?,
         processors: Processors::default(),
         workers: 1,
         peers_resume: false,
@@ -214,7 +214,7 @@ pub(crate) fn for_targets(programs: &Path, setup: &Setup, quick: bool) -> anyhow
         pause: 200,
         flavour: Flavour::Delta,
         json: None,
-        base_port: setup.ports.base,
+        base_port: Some(setup.ports.base),
     };
     // The control plane may use every processor, and so may the proxies.
     let setup = Setup {

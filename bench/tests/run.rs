@@ -30,7 +30,14 @@ fn free_ports() -> u16 {
 fn bench(base: u16, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mesh-bench"));
     command
-        .args(["--rounds", "1", "--seconds", "0.2", "--offline"])
+        .args([
+            "--rounds",
+            "1",
+            "--seconds",
+            "0.2",
+            "--offline",
+            "--together",
+        ])
         .arg(format!("--base-port={base}"))
         .args(arguments);
     command
