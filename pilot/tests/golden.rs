@@ -2,7 +2,7 @@
 //!
 //! `golden/<case>/in.yaml` is the mesh. A pod with the annotation `golden/types: cds,lds` writes
 //! `out.<pod>.<type>.json` (all resources of the type, by name); `golden/proxy: router` makes it a
-//! gateway; `golden/only: a,b` keeps only the resources whose names begin so. `out.problems.txt` holds
+//! gateway, `golden/interception: NONE` one without a redirect; `golden/only: a,b` keeps only the resources whose names begin so. `out.problems.txt` holds
 //! the problems that the snapshot found.
 //!
 //! `UPDATE_GOLDEN=1 cargo test -p mesh-pilot --test golden` writes the files anew.

@@ -73,7 +73,7 @@ impl World {
             service_account: "default".to_owned(),
             workload: pod.to_owned(),
             locality: Locality::default(),
-            metadata: BTreeMap::new(),
+            metadata: metadata(meta.annotations.as_ref()),
         }
     }
 
@@ -147,4 +147,11 @@ fn endpoint(pod: &Pod) -> Endpoint {
 /// All resources of a type that a proxy gets.
 pub(crate) fn all(snapshot: &Snapshot, proxy: &Proxy, type_url: &str) -> Vec<NamedResource> {
     resources(snapshot, proxy, type_url, &Names::All)
+}
+
+/// Node metadata that a test pod asks for: `golden/interception: NONE` is a pod without a redirect.
+fn metadata(annotations: Option<&BTreeMap<String, String>>) -> BTreeMap<String, String> {
+    let mode = annotations.and_then(|annotations| annotations.get("golden/interception"));
+    let mode = mode.map(|mode| ("INTERCEPTION_MODE".to_owned(), mode.clone()));
+    mode.into_iter().collect()
 }
