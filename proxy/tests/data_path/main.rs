@@ -6,6 +6,7 @@
     reason = "helpers of tests fail by panicking, and a test runs once"
 )]
 
+mod bound;
 mod http1;
 mod http2;
 mod lifecycle;
