@@ -252,7 +252,7 @@ impl Worker {
     /// The open access log of a specification.
     pub fn access_log(&self, spec: &mesh_route::AccessLogSpec) -> Option<AccessLog> {
         let mut logs = self.logs.borrow_mut();
-        if let Some((_, log)) = logs.iter().find(|(known, _)| known == spec) {
+        if let Some((_, log)) = logs.iter().find(|(known, _)| known.is_same(spec)) {
             return log.clone();
         }
         let log = self.shared.access_logs.get(spec);

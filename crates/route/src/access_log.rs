@@ -13,6 +13,17 @@ pub struct AccessLogSpec {
     pub filter: Option<AccessLogFilter>,
 }
 
+impl AccessLogSpec {
+    /// Equal, and cheaply so where both come from one configuration.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let same_text = match (&self.format, &other.format) {
+            (AccessLogFormat::Text(own), AccessLogFormat::Text(others)) => Arc::ptr_eq(own, others),
+            _ => false,
+        };
+        (same_text && self.path == other.path && self.filter == other.filter) || self == other
+    }
+}
+
 /// The format of a line.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AccessLogFormat {

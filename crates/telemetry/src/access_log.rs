@@ -43,6 +43,11 @@ impl AccessLog {
         Self { format, sink }
     }
 
+    /// See [`Format::reads_response_headers`].
+    pub fn reads_response_headers(&self) -> bool {
+        self.format.reads_response_headers()
+    }
+
     /// Renders `record` and hands the line to the writer thread. Never blocks on IO.
     pub fn write(&self, record: &Record<'_>) {
         LINE.with_borrow_mut(|line| {

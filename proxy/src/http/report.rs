@@ -119,7 +119,12 @@ impl Report {
         self.grpc_status = grpc_status(headers);
         self.response_head_bytes = size_of_headers(headers) as u64;
         self.first_byte = Some(self.started.elapsed());
-        if !self.manager.access_logs.is_empty() {
+        let worker = &self.connection.worker;
+        let logs = self.manager.access_logs.iter();
+        let read = logs
+            .filter_map(|spec| worker.access_log(spec))
+            .any(|log| log.reads_response_headers());
+        if read {
             self.response_headers = Some(headers.clone());
         }
     }

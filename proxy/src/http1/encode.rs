@@ -128,28 +128,17 @@ fn frame(out: &mut BytesMut, headers: &HeaderMap, framing: Framing) {
 
 fn length(out: &mut BytesMut, bytes: u64) {
     out.put_slice(b"content-length: ");
-    decimal(out, bytes);
+    out.put_slice(itoa::Buffer::new().format(bytes).as_bytes());
     out.put_slice(b"\r\n");
-}
-
-fn decimal(out: &mut BytesMut, number: u64) {
-    let mut digits = [0_u8; 20];
-    let mut at = digits.len();
-    let mut rest = number;
-    loop {
-        at -= 1;
-        digits[at] = b'0' + u8::try_from(rest % 10).expect("below ten");
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    out.put_slice(&digits[at..]);
 }
 
 fn fields(out: &mut BytesMut, headers: &HeaderMap, case: Option<&OriginalCase>) {
     match case {
         None => {
+            let bytes = headers
+                .iter()
+                .map(|(name, value)| name.as_str().len() + value.len() + 4);
+            out.reserve(bytes.sum());
             for (name, value) in headers {
                 field(out, name.as_str().as_bytes(), value.as_bytes());
             }

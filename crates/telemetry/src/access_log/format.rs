@@ -88,6 +88,21 @@ impl Format {
         })
     }
 
+    /// Whether [`Record::response_headers`] make a difference. The time that an upstream took is
+    /// known without them.
+    pub fn reads_response_headers(&self) -> bool {
+        let reads = |parts: &[Part]| {
+            parts.iter().any(|part| match part {
+                Part::Literal(_) => false,
+                Part::Operator { operator, .. } => operator.reads_response_headers(),
+            })
+        };
+        match &self.shape {
+            Shape::Text(parts) => reads(parts),
+            Shape::Json(fields) => fields.iter().any(|(_, parts)| reads(parts)),
+        }
+    }
+
     /// Appends the line for `record` to `out`.
     pub fn render(&self, record: &Record<'_>, out: &mut Vec<u8>) {
         match &self.shape {

@@ -68,12 +68,8 @@ fn a_response_has_a_date_and_one_length() {
 }
 
 #[test]
-fn numbers_are_written_in_full() {
+fn chunk_sizes_are_hexadecimal() {
     let mut out = BytesMut::new();
-    decimal(&mut out, 0);
-    out.put_u8(b' ');
-    decimal(&mut out, u64::MAX);
-    out.put_u8(b' ');
     chunk_start(&mut out, 0x00ab_cdef);
-    assert_eq!(&out[..], b"0 18446744073709551615 abcdef\r\n");
+    assert_eq!(&out[..], b"abcdef\r\n");
 }
