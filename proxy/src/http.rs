@@ -9,7 +9,7 @@ mod failure;
 mod finish;
 mod forward;
 mod head;
-mod headers;
+pub(crate) mod headers;
 pub mod incoming;
 pub mod limits;
 mod local;

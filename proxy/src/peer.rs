@@ -12,11 +12,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hashbrown::HashMap;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use mesh_route::cluster::Workload;
 use mesh_xds::google::protobuf::{Struct, Value, value::Kind};
 use prost::Message as _;
 
+use crate::http::headers::name;
 use crate::tcp::exchange;
 
 /// What Istio's metrics call an unset name.
@@ -143,6 +144,12 @@ impl Announcement {
             id: HeaderValue::from_str(node_id).unwrap_or(HeaderValue::from_static(UNKNOWN)),
             frame: exchange::frame(fields, node_id),
         }
+    }
+
+    /// Tells the peer of a request or response.
+    pub fn write(&self, headers: &mut HeaderMap) {
+        headers.insert(name::X_ENVOY_PEER_METADATA, self.metadata.clone());
+        headers.insert(name::X_ENVOY_PEER_METADATA_ID, self.id.clone());
     }
 }
 

@@ -10,7 +10,7 @@ mod http1;
 mod http2;
 pub mod pool;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -62,6 +62,8 @@ pub struct Info {
     pub tls: bool,
     /// The workload behind it, once a response has told.
     pub peer: RefCell<Option<Rc<Peer>>>,
+    /// The peer remembers who we are for as long as the connection lasts.
+    pub introduced: Cell<bool>,
 }
 
 impl Info {
@@ -71,6 +73,7 @@ impl Info {
             principal: connected.principal.clone(),
             tls: matches!(connected.stream, crate::tls::ClientStream::Tls(_)),
             peer: RefCell::default(),
+            introduced: Cell::new(false),
         }
     }
 }

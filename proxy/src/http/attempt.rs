@@ -29,7 +29,7 @@ use crate::bootstrap::{INBOUND_PORT, OUTBOUND_PORT};
 use crate::listen::connection::{Connection, Direction};
 use crate::upstream::error::{AcquireError, Retry};
 use crate::upstream::pool::Protocol;
-use crate::upstream::{self, Lease, Reuse, Target};
+use crate::upstream::{self, Info, Lease, Reuse, Target};
 
 /// Everything an attempt reads. Borrowed from the request's own frame.
 #[derive(Clone, Copy)]
@@ -178,6 +178,7 @@ async fn send(
             report.attempts,
             lease.version(),
             endpoint,
+            Some(lease.info()),
             payload.attempt(),
         )?;
         let sent = Instant::now();
@@ -237,12 +238,13 @@ fn seen_status(response: &Response<Incoming>) -> u16 {
     }
 }
 
-/// The request as it goes out on a connection that speaks `version`.
+/// The request as it goes out on a `connection`, as far as that is known, that speaks `version`.
 pub(crate) fn build(
     cx: &Forwarding<'_>,
     attempts: u32,
     version: Version,
     endpoint: &Endpoint,
+    connection: Option<&Info>,
     body: RequestBody,
 ) -> Result<Request<RequestBody>, Failure> {
     let (head, view) = (cx.head, cx.head.view());
@@ -277,7 +279,11 @@ pub(crate) fn build(
     {
         headers.append(name::X_FORWARDED_HOST, original);
     }
-    add_ours(cx, attempts, endpoint, &mut headers);
+    add_ours(cx, attempts, &mut headers);
+    let stranger = connection.is_none_or(|connection| !connection.introduced.get());
+    if endpoint.meshed && stranger && cx.connection.direction != Direction::Inbound {
+        cx.connection.worker.announcement.write(&mut headers);
+    }
     // What a rule writes into Host is the authority; what the client wrote there is known.
     headers.remove(header::HOST);
     cx.matched
@@ -288,7 +294,7 @@ pub(crate) fn build(
     assemble(cx, version, headers, authority, path.as_deref(), body)
 }
 
-fn add_ours(cx: &Forwarding<'_>, attempts: u32, endpoint: &Endpoint, headers: &mut HeaderMap) {
+fn add_ours(cx: &Forwarding<'_>, attempts: u32, headers: &mut HeaderMap) {
     if cx.matched.host.include_attempt_count {
         headers.insert(name::X_ENVOY_ATTEMPT_COUNT, HeaderValue::from(attempts));
     }
@@ -301,11 +307,6 @@ fn add_ours(cx: &Forwarding<'_>, attempts: u32, endpoint: &Endpoint, headers: &m
     }
     if let Some(trace) = &cx.trace {
         trace.write(headers);
-    }
-    if endpoint.meshed && cx.connection.direction != Direction::Inbound {
-        let announcement = &cx.connection.worker.announcement;
-        headers.insert(name::X_ENVOY_PEER_METADATA, announcement.metadata.clone());
-        headers.insert(name::X_ENVOY_PEER_METADATA_ID, announcement.id.clone());
     }
 }
 

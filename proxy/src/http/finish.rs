@@ -1,7 +1,5 @@
 //! What an upstream's response head becomes before the client sees it.
 
-use std::rc::Rc;
-
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Extensions, Response, StatusCode, Version};
 use mesh_route::HttpManager;
@@ -100,26 +98,27 @@ pub(crate) fn upstream_response(
 }
 
 /// Proxies tell each other who they are; applications and strangers are not told.
+///
+/// Envoy tells with every request and response: some 600 bytes. Ours says that it will remember,
+/// and then the two tell each other once per connection; an Envoy ignores the offer.
 fn exchange_metadata(finish: &Finish<'_>, report: &Report, headers: &mut HeaderMap) {
     let worker = &finish.forwarding.connection.worker;
     let told = headers.remove(name::X_ENVOY_PEER_METADATA);
     headers.remove(name::X_ENVOY_PEER_METADATA_ID);
+    let remembered = headers.remove(name::X_MESH_PEER_REMEMBERED).is_some();
     if finish.forwarding.connection.direction == Direction::Inbound {
-        if report.client.is_some() {
-            headers.insert(
-                name::X_ENVOY_PEER_METADATA,
-                worker.announcement.metadata.clone(),
-            );
-            headers.insert(
-                name::X_ENVOY_PEER_METADATA_ID,
-                worker.announcement.id.clone(),
-            );
+        if report.introduced {
+            worker.announcement.write(headers);
+            if finish.forwarding.connection.introduced.borrow().is_some() {
+                let yes = HeaderValue::from_static("true");
+                headers.insert(name::X_MESH_PEER_REMEMBERED, yes);
+            }
         }
-    } else if let (Some(value), Some(info)) = (told, &report.upstream)
-        && info.peer.borrow().is_none()
-    {
-        info.peer
-            .replace(worker.peers.get(&value).map(|peer| Rc::clone(&peer)));
+    } else if let (Some(value), Some(info)) = (told, &report.upstream) {
+        info.introduced.set(remembered);
+        if info.peer.borrow().is_none() {
+            info.peer.replace(worker.peers.get(&value));
+        }
     }
 }
 

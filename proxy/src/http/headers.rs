@@ -40,6 +40,7 @@ pub(crate) mod name {
         X_ENVOY_OVERLOADED = "x-envoy-overloaded";
         X_ENVOY_PEER_METADATA = "x-envoy-peer-metadata";
         X_ENVOY_PEER_METADATA_ID = "x-envoy-peer-metadata-id";
+        X_MESH_PEER_REMEMBERED = "x-mesh-peer-remembered";
         X_ENVOY_RETRY_ON = "x-envoy-retry-on";
         X_ENVOY_MAX_RETRIES = "x-envoy-max-retries";
         X_ENVOY_UPSTREAM_RQ_TIMEOUT_MS = "x-envoy-upstream-rq-timeout-ms";

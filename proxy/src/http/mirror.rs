@@ -55,7 +55,7 @@ fn send(cx: &Forwarding<'_>, cluster: Arc<Cluster>, body: RequestBody, keep_host
         cluster: &cluster,
         ..*cx
     };
-    let Ok(mut request) = build(&shadow, 1, version, &picked.endpoint, body) else {
+    let Ok(mut request) = build(&shadow, 1, version, &picked.endpoint, None, body) else {
         return;
     };
     if !keep_host {

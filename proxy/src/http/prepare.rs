@@ -4,6 +4,7 @@
 //! Source: Envoy "HTTP header manipulation", for edge and for sidecar.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use http::HeaderMap;
 use http::header::{self, HeaderValue};
@@ -87,15 +88,23 @@ fn is_private(address: IpAddr) -> bool {
 }
 
 /// The application behind us must not see what proxies tell each other, and one in front of us
-/// must not speak for us.
+/// must not speak for us. What a client's proxy has told once holds for its connection,
+/// if that is mutual TLS: another one may carry several clients.
 fn take_peer_metadata(headers: &mut HeaderMap, connection: &Connection, report: &mut Report) {
     headers.remove(name::X_ENVOY_PEER_METADATA_ID);
-    let Some(value) = headers.remove(name::X_ENVOY_PEER_METADATA) else {
+    let told = headers.remove(name::X_ENVOY_PEER_METADATA);
+    if connection.direction == Direction::Outbound {
+        return;
+    }
+    let Some(peer) = told.and_then(|value| connection.worker.peers.get(&value)) else {
+        report.client.clone_from(&connection.introduced.borrow());
         return;
     };
-    if connection.direction != Direction::Outbound {
-        report.client = connection.worker.peers.get(&value);
+    report.introduced = true;
+    if connection.principal().is_some() {
+        connection.introduced.replace(Some(Rc::clone(&peer)));
     }
+    report.client = Some(peer);
 }
 
 /// The position in the trace that goes upstream: a child span of the client's, or a new trace

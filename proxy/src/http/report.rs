@@ -36,6 +36,8 @@ pub(crate) struct Report {
     pub(crate) progress: Option<Rc<Progress>>,
     /// What the client told about itself.
     pub(crate) client: Option<Rc<Peer>>,
+    /// It told so with this very request.
+    pub(crate) introduced: bool,
     /// Flags so far.
     pub(crate) flags: ResponseFlags,
     /// Who chose the status and why.
@@ -84,6 +86,7 @@ impl Report {
             head: None,
             progress: None,
             client: None,
+            introduced: false,
             flags: ResponseFlags::NONE,
             details: None,
             transport_reason: None,

@@ -24,6 +24,7 @@ use super::Accepted;
 pub use super::error::ConnError;
 use crate::detect::{Detected, Inspect, Prefixed, SERVER_FIRST_TIMEOUT, detect};
 use crate::metrics::stats::ListenerStats;
+use crate::peer::Peer;
 use crate::tls::{self, Handshake, ServerIo, ServerStream, accepts_peer};
 use crate::worker::Worker;
 use crate::{http, tcp};
@@ -69,6 +70,8 @@ pub struct Connection {
     pub handshake: Option<Handshake>,
     chosen: RefCell<Option<Chosen>>,
     client_words: RefCell<Option<(CertificateDetails, HeaderValue)>>,
+    /// The client's workload, once its proxy has told.
+    pub(crate) introduced: RefCell<Option<Rc<Peer>>>,
     _active: GaugeGuard,
     _in_flight: InFlight,
 }
@@ -101,6 +104,7 @@ impl Connection {
             handshake: None,
             chosen: RefCell::default(),
             client_words: RefCell::default(),
+            introduced: RefCell::default(),
             _active: stats.cx_active.hold(),
             _in_flight: worker.shared.drain.enter(),
             stats,
