@@ -11,6 +11,7 @@ pub mod observability;
 pub mod platform;
 pub mod protocols;
 pub mod resilience;
+pub mod traffic;
 pub mod wire;
 
 use std::path::{Path, PathBuf};
@@ -126,6 +127,7 @@ pub fn all() -> Vec<Test> {
         observability::TESTS,
         authorization::TESTS,
         egress::TESTS,
+        traffic::TESTS,
         bad_input::TESTS,
         resilience::TESTS,
     ]
