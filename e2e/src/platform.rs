@@ -40,6 +40,12 @@ pub trait Platform: Send + Sync {
     /// Where the ingress gateway's HTTP port is reached from outside.
     fn ingress(&self) -> SocketAddr;
 
+    /// Where the ingress gateway's HTTPS port is reached from outside.
+    ///
+    /// # Errors
+    /// When the platform doesn't say.
+    fn ingress_https(&self) -> anyhow::Result<SocketAddr>;
+
     /// Applies manifests from text.
     ///
     /// # Errors
@@ -75,6 +81,12 @@ pub trait Platform: Send + Sync {
     /// # Errors
     /// When it could not be started.
     fn exec(&self, pod: &Pod, container: Option<&str>, command: &[&str]) -> anyhow::Result<Ran>;
+
+    /// What the control plane finds doubtful in the configuration, in words.
+    ///
+    /// # Errors
+    /// When it doesn't answer.
+    fn findings(&self) -> anyhow::Result<String>;
 
     /// A container's log so far.
     ///

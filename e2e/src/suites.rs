@@ -6,6 +6,7 @@ pub mod bookinfo;
 pub mod diagnostics;
 pub mod echo;
 pub mod egress;
+pub mod gateway;
 pub mod mtls;
 pub mod observability;
 pub mod platform;
@@ -128,6 +129,7 @@ pub fn all() -> Vec<Test> {
         authorization::TESTS,
         egress::TESTS,
         traffic::TESTS,
+        gateway::TESTS,
         bad_input::TESTS,
         resilience::TESTS,
     ]

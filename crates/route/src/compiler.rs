@@ -2,8 +2,11 @@
 //!
 //! Warming, as in Envoy: a new version of a cluster becomes active when its endpoints (EDS)
 //! and secrets (SDS) are there, a listener when its routes (RDS) and secrets are; until then
-//! the version before stays. Routes, endpoints and secrets are active at once.
+//! the version before stays. Routes, endpoints and secrets are active at once. Nothing waits for a
+//! secret that the server says it doesn't have: one missing certificate must not hold up the other
+//! servers of a gateway.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -37,6 +40,8 @@ pub struct Compiler {
     endpoints: Store<Assignment>,
     routes: Store<RouteTable>,
     secrets: Store<Secret>,
+    /// Secrets that are referred to and that the server says it has not: nothing waits for them.
+    absent_secrets: BTreeSet<Arc<str>>,
     snapshot: Arc<Snapshot>,
 }
 
@@ -73,6 +78,11 @@ impl Compiler {
             type_url::SECRET => {
                 let wanted = self.wanted().secrets;
                 self.secrets.remove_unless(removed, &wanted);
+                let absent = removed.iter().filter_map(|name| wanted.get(name.as_str()));
+                self.absent_secrets.extend(absent.cloned());
+                for (name, ..) in changed {
+                    self.absent_secrets.remove(name.as_str());
+                }
                 self.secrets.put_all(changed, |config, _| {
                     let config: mesh_xds::envoy::extensions::transport_sockets::tls::v3::Secret =
                         config;
@@ -179,11 +189,15 @@ impl Compiler {
         self.endpoints.forget(&before.endpoints, &now.endpoints);
         self.routes.forget(&before.routes, &now.routes);
         self.secrets.forget(&before.secrets, &now.secrets);
+        self.absent_secrets
+            .retain(|name| now.secrets.contains(name));
     }
 
     /// Activates what is ready and publishes what changed.
     fn settle(&mut self, patience: Patience) {
         let (endpoints, routes, secrets) = (&self.endpoints, &self.routes, &self.secrets);
+        let absent = &self.absent_secrets;
+        let settled = |name: &Arc<str>| secrets.get(name).is_some() || absent.contains(name);
         let given_up = patience == Patience::GiveUp;
         self.clusters.activate(|cluster| {
             given_up
@@ -191,12 +205,12 @@ impl Compiler {
                     .eds_name
                     .as_ref()
                     .is_none_or(|name| endpoints.get(name).is_some())
-                    && foreign(cluster.secret_names()).all(|name| secrets.get(name).is_some()))
+                    && foreign(cluster.secret_names()).all(settled))
         });
         self.listeners.activate(|listener| {
             given_up
                 || (route_names(listener).all(|name| routes.get(name).is_some())
-                    && foreign(listener_secrets(listener)).all(|name| secrets.get(name).is_some()))
+                    && foreign(listener_secrets(listener)).all(settled))
         });
         self.routes.activate(|_| true);
         self.secrets.activate(|_| true);
@@ -270,7 +284,7 @@ impl Compiler {
         wanted.routes.retain(|name| self.routes.get(name).is_none());
         wanted
             .secrets
-            .retain(|name| self.secrets.get(name).is_none());
+            .retain(|name| self.secrets.get(name).is_none() && !self.absent_secrets.contains(name));
         wanted
     }
 

@@ -153,7 +153,7 @@ impl Local {
         let deadline = Instant::now() + READY_WITHIN;
         loop {
             ensure!(self.up.try_wait()?.is_none(), "it ended");
-            let ready = self.published().and_then(|ingress| {
+            let ready = self.published(80).and_then(|ingress| {
                 let answer = send_blocking(ingress, &Call::get("/productpage"))?;
                 crate::bookinfo::whole_page(&answer)?;
                 Ok(ingress)
@@ -172,8 +172,8 @@ impl Local {
         }
     }
 
-    /// The host address that stands for the ingress gateway's port 80.
-    fn published(&self) -> anyhow::Result<SocketAddr> {
+    /// The host address that stands for a port of the ingress gateway.
+    fn published(&self, port: u16) -> anyhow::Result<SocketAddr> {
         let service = self.json(&[
             "local",
             "get",
@@ -185,10 +185,12 @@ impl Local {
         let published = service["metadata"]["annotations"]["local.mesh/published"]
             .as_str()
             .context("the service says no published address")?;
-        let http = published
+        let prefix = format!("{port}=");
+        let address = published
             .split(',')
-            .find_map(|pair| pair.trim().strip_prefix("80="));
-        Ok(http.context("port 80 isn't published")?.parse()?)
+            .find_map(|pair| pair.trim().strip_prefix(&prefix));
+        let address = address.with_context(|| format!("port {port} isn't published"))?;
+        Ok(address.parse()?)
     }
 
     fn meshctl(&self, arguments: &[&str]) -> anyhow::Result<Output> {
@@ -279,6 +281,10 @@ impl Platform for Local {
         self.ingress
     }
 
+    fn ingress_https(&self) -> anyhow::Result<SocketAddr> {
+        self.published(443)
+    }
+
     fn apply_text(&self, yaml: &str) -> anyhow::Result<()> {
         self.manifest("apply", yaml)
     }
@@ -319,6 +325,12 @@ impl Platform for Local {
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         })
+    }
+
+    fn findings(&self) -> anyhow::Result<String> {
+        // Its exit code tells whether there are any.
+        let output = self.meshctl(&["analyze"])?;
+        Ok(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
     }
 
     fn logs(&self, pod: &Pod, container: &str) -> anyhow::Result<String> {

@@ -154,8 +154,8 @@ spec:
       containers:
         - name: echo
           image: mesh/echo:latest
-          args: [serve, --http, '8080', --http, '8082', --http, '8090', --http, '80', --tcp, '9000', --greet, '9001', --name, APP.NAMESPACE]
-          ports: [{containerPort: 8080}, {containerPort: 8082}, {containerPort: 8090}, {containerPort: 80}, {containerPort: 9000}, {containerPort: 9001}]
+          args: [serve, --http, '8080', --http, '8082', --http, '8090', --http, '80', --tls, '8443', --tcp, '9000', --greet, '9001', --name, APP.NAMESPACE]
+          ports: [{containerPort: 8080}, {containerPort: 8082}, {containerPort: 8090}, {containerPort: 80}, {containerPort: 8443}, {containerPort: 9000}, {containerPort: 9001}]
           readinessProbe: {httpGet: {path: /ready, port: 8080}, periodSeconds: 1, failureThreshold: 2}
           livenessProbe: {grpc: {port: 8080}, periodSeconds: 1}
           startupProbe: {tcpSocket: {port: 9000}, periodSeconds: 1, failureThreshold: 30}
@@ -171,6 +171,7 @@ spec:
   ports:
     - {name: http, port: 80, targetPort: 8080}
     - {name: http2, port: 8082}
+    - {name: tls, port: 8443}
     - {name: tcp, port: 9000}
     - {name: tcp-greet, port: 9001}
     - {name: undeclared, port: 8090}

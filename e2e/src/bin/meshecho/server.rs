@@ -2,8 +2,9 @@
 
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, Error};
 use bytes::Bytes;
 use clap::Args;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
@@ -12,10 +13,12 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use rustls::pki_types::PrivateKeyDer;
 use serde_json::json;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_rustls::TlsAcceptor;
 
 /// The line with which the server-first protocol greets.
 pub(crate) const GREETING: &[u8] = b"220 meshecho ready\r\n";
@@ -27,6 +30,9 @@ pub(crate) struct Options {
     /// Ports that answer HTTP/1.1, HTTP/2 and gRPC health checks.
     #[arg(long)]
     http: Vec<u16>,
+    /// Ports that answer the same over TLS, with a certificate that nobody has signed.
+    #[arg(long)]
+    tls: Vec<u16>,
     /// Ports that send back what they get.
     #[arg(long)]
     tcp: Vec<u16>,
@@ -42,6 +48,14 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     for port in &options.http {
         let name: &'static str = options.name.clone().leak();
         accept(*port, move |stream| serve_http(stream, name)).await?;
+    }
+    for port in &options.tls {
+        let name: &'static str = options.name.clone().leak();
+        let acceptor = self_signed()?;
+        accept(*port, move |stream| {
+            serve_https(stream, acceptor.clone(), name)
+        })
+        .await?;
     }
     for port in &options.tcp {
         accept(*port, echo).await?;
@@ -68,7 +82,27 @@ where
     Ok(())
 }
 
-async fn serve_http(stream: TcpStream, name: &'static str) {
+fn self_signed() -> anyhow::Result<TlsAcceptor> {
+    let made = rcgen::generate_simple_self_signed(["meshecho.invalid".to_owned()])?;
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).map_err(Error::msg)?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+async fn serve_https(stream: TcpStream, acceptor: TlsAcceptor, name: &'static str) {
+    if let Ok(stream) = acceptor.accept(stream).await {
+        Box::pin(serve_http(stream, name)).await;
+    }
+}
+
+async fn serve_http(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    name: &'static str,
+) {
     let service =
         service_fn(move |request| async move { Ok::<_, Infallible>(answer(request, name).await) });
     let server = auto::Builder::new(TokioExecutor::new());

@@ -8,14 +8,12 @@ use mesh_xds::type_url;
 use super::{http_listener, names, resource, route_config};
 use crate::Compiler;
 
-#[test]
-fn secrets_of_others_are_wanted_but_not_the_proxys_own() {
-    let mut compiler = Compiler::new();
+fn context() -> tls::DownstreamTlsContext {
     let secret = |name: &str| tls::SdsSecretConfig {
         name: name.to_owned(),
         ..Default::default()
     };
-    let context = tls::DownstreamTlsContext {
+    tls::DownstreamTlsContext {
         common_tls_context: Some(tls::CommonTlsContext {
             tls_certificate_sds_secret_configs: vec![
                 secret("default"),
@@ -29,12 +27,17 @@ fn secrets_of_others_are_wanted_but_not_the_proxys_own() {
             ..Default::default()
         }),
         ..Default::default()
-    };
+    }
+}
+
+#[test]
+fn secrets_of_others_are_wanted_but_not_the_proxys_own() {
+    let mut compiler = Compiler::new();
     let mut config = http_listener("0.0.0.0_443", "0.0.0.0", 443, "r");
     config.filter_chains[0].transport_socket = Some(core::TransportSocket {
         name: "tls".to_owned(),
         config_type: Some(core::transport_socket::ConfigType::TypedConfig(pack(
-            &context,
+            &context(),
         ))),
     });
     compiler.apply(
@@ -48,6 +51,14 @@ fn secrets_of_others_are_wanted_but_not_the_proxys_own() {
         &[],
     );
     assert_eq!(names(&compiler.missing().secrets), ["kubernetes://cred"]);
+    assert!(compiler.snapshot().listener("0.0.0.0_443").is_none());
+    let cred = ["kubernetes://cred".to_owned()];
+    let without = compiler.apply(type_url::SECRET, &[], &cred).snapshot;
+    assert!(
+        without.listener("0.0.0.0_443").is_some(),
+        "nothing to wait for"
+    );
+    assert!(compiler.missing().is_empty());
     let pem = |text: &'static str| {
         Some(core::DataSource {
             specifier: Some(core::data_source::Specifier::InlineBytes(text.into())),
