@@ -6,6 +6,7 @@ pub mod bookinfo;
 pub mod diagnostics;
 pub mod echo;
 pub mod egress;
+pub mod external;
 pub mod gateway;
 pub mod mtls;
 pub mod observability;
@@ -129,6 +130,7 @@ pub fn all() -> Vec<Test> {
         authorization::TESTS,
         egress::TESTS,
         traffic::TESTS,
+        external::TESTS,
         gateway::TESTS,
         bad_input::TESTS,
         resilience::TESTS,

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::{A, CNAME, SRV};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
@@ -18,6 +18,8 @@ const DOMAIN: &str = "cluster.local";
 pub(super) enum Answer {
     /// Send this.
     Reply(Box<Message>),
+    /// Another name for a host outside: ask the host's resolver for that, and add what it says.
+    Alias(Box<Message>, Name),
     /// Not ours: ask the host's resolver.
     Forward,
 }
@@ -33,15 +35,45 @@ pub(super) fn answer(query: &Message, zone: &Zone) -> Answer {
     }
     let name = question.name().to_ascii().to_ascii_lowercase();
     let name = name.trim_end_matches('.');
-    if name != DOMAIN && !name.ends_with(&format!(".{DOMAIN}")) {
+    if !is_ours(name) {
         return Answer::Forward;
     }
     if !zone.contains(name) {
         return Answer::Reply(Box::new(reply(query, ResponseCode::NXDomain)));
     }
     let mut message = reply(query, ResponseCode::NoError);
-    fill(&mut message, question, name, zone);
+    let (owner, end) = follow(&mut message, question.name(), name, zone);
+    if !is_ours(&end) {
+        return Answer::Alias(Box::new(message), owner);
+    }
+    fill(&mut message, question.query_type(), owner, &end, zone);
     Answer::Reply(Box::new(message))
+}
+
+fn is_ours(name: &str) -> bool {
+    name == DOMAIN || name.ends_with(&format!(".{DOMAIN}"))
+}
+
+/// Aliases that lead to aliases, at most: a circle must end.
+const MOST_ALIASES: usize = 8;
+
+/// Adds the aliases of `name`; where they lead, in both forms. A stub resolver does not follow them
+/// itself.
+fn follow(message: &mut Message, asked: &Name, name: &str, zone: &Zone) -> (Name, String) {
+    let (mut owner, mut name) = (asked.clone(), name.to_owned());
+    for _ in 0..MOST_ALIASES {
+        let Some(target) = zone.alias(&name) else {
+            break;
+        };
+        let next = target.trim_end_matches('.').to_ascii_lowercase();
+        let Ok(target) = Name::from_str(&format!("{next}.")) else {
+            break;
+        };
+        let alias = RData::CNAME(CNAME(target.clone()));
+        message.add_answer(Record::from_rdata(owner, TTL, alias));
+        (owner, name) = (target, next);
+    }
+    (owner, name)
 }
 
 /// A refusal of `query` with its id and question.
@@ -59,15 +91,8 @@ pub(super) fn reply(query: &Message, code: ResponseCode) -> Message {
     message
 }
 
-fn fill(message: &mut Message, question: &Query, name: &str, zone: &Zone) {
-    let owner = question.name().clone();
-    if let Some(target) = zone.alias(name)
-        && let Ok(target) = Name::from_str(&format!("{}.", target.trim_end_matches('.')))
-    {
-        message.add_answer(Record::from_rdata(owner, TTL, RData::CNAME(CNAME(target))));
-        return;
-    }
-    match question.query_type() {
+fn fill(message: &mut Message, wanted: RecordType, owner: Name, name: &str, zone: &Zone) {
+    match wanted {
         RecordType::A | RecordType::ANY => {
             for address in zone.addresses(name) {
                 message.add_answer(Record::from_rdata(

@@ -4,7 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::op::{Message, Query, ResponseCode};
+use hickory_proto::rr::{Name, RecordType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{Semaphore, watch};
@@ -121,6 +122,7 @@ impl Resolver {
         let found = answer(&query, &self.zone.borrow().clone());
         let message = match found {
             Answer::Reply(message) => *message,
+            Answer::Alias(message, outside) => self.complete(*message, outside).await,
             Answer::Forward => match self.forward(bytes).await {
                 Ok(answer) => return Some(answer),
                 Err(error) => {
@@ -135,6 +137,30 @@ impl Resolver {
             return message.truncate().to_vec().ok();
         }
         Some(encoded)
+    }
+
+    /// Adds what the host's resolver says of `outside`; without it the alias alone is the answer.
+    async fn complete(&self, mut message: Message, outside: Name) -> Message {
+        let kind = message.queries.first().map(Query::query_type);
+        let mut query = Message::query();
+        query.metadata.recursion_desired = true;
+        query.add_query(Query::query(outside, kind.unwrap_or(RecordType::A)));
+        let asked = match query.to_vec() {
+            Ok(bytes) => self.forward(&bytes).await,
+            Err(error) => Err(std::io::Error::other(error)),
+        };
+        match asked.and_then(|bytes| Message::from_vec(&bytes).map_err(std::io::Error::other)) {
+            Ok(answer) => {
+                message.metadata.authoritative = false;
+                message.metadata.response_code = answer.metadata.response_code;
+                message.add_answers(answer.answers);
+            }
+            Err(error) => {
+                tracing::debug!(%error, "dns: the host's resolver did not answer");
+                message.metadata.response_code = ResponseCode::ServFail;
+            }
+        }
+        message
     }
 
     async fn forward(&self, query: &[u8]) -> std::io::Result<Vec<u8>> {

@@ -1,3 +1,5 @@
+use hickory_proto::op::Query;
+
 use super::*;
 use crate::dns::zone::Target;
 
@@ -13,6 +15,11 @@ fn zone() -> Zone {
     };
     zone.add_service("_http._tcp.web.shop.svc.cluster.local", vec![target]);
     zone.add_alias("out.shop.svc.cluster.local", "example.com");
+    zone.add_alias("in.shop.svc.cluster.local", "web.shop.svc.cluster.local");
+    zone.add_alias(
+        "round.shop.svc.cluster.local",
+        "round.shop.svc.cluster.local",
+    );
     zone
 }
 
@@ -21,7 +28,7 @@ fn ask(name: &str, kind: RecordType) -> Option<(ResponseCode, Vec<String>)> {
     query.add_query(Query::query(Name::from_str(name).unwrap(), kind));
     match answer(&query, &zone()) {
         Answer::Forward => None,
-        Answer::Reply(message) => {
+        Answer::Reply(message) | Answer::Alias(message, _) => {
             assert_eq!(message.metadata.id, query.metadata.id);
             assert_eq!(message.metadata.message_type, MessageType::Response);
             let records = message.answers.iter().map(|record| record.data.to_string());
@@ -85,4 +92,10 @@ fn external_names_are_aliases() {
         records("out.shop.svc.cluster.local.", RecordType::A),
         ["example.com."]
     );
+    assert_eq!(
+        records("in.shop.svc.cluster.local.", RecordType::A),
+        ["web.shop.svc.cluster.local.", "10.96.1.7"]
+    );
+    let circle = records("round.shop.svc.cluster.local.", RecordType::A);
+    assert_eq!(circle.len(), MOST_ALIASES);
 }
