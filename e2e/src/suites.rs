@@ -3,6 +3,7 @@
 pub mod authorization;
 pub mod bad_input;
 pub mod bookinfo;
+pub mod destinations;
 pub mod diagnostics;
 pub mod echo;
 pub mod egress;
@@ -130,6 +131,7 @@ pub fn all() -> Vec<Test> {
         authorization::TESTS,
         egress::TESTS,
         traffic::TESTS,
+        destinations::TESTS,
         external::TESTS,
         gateway::TESTS,
         bad_input::TESTS,

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Error};
 use bytes::Bytes;
@@ -133,6 +134,10 @@ async fn answer(request: Request<Incoming>, name: &str) -> Response<BoxBody<Byte
             )
         })
         .collect();
+    if let Some(millis) = parts.uri.path().strip_prefix("/delay/") {
+        let millis = millis.parse().unwrap_or_default();
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+    }
     let told = json!({
         "name": name,
         "method": parts.method.as_str(),
