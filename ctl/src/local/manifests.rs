@@ -34,21 +34,46 @@ pub(super) async fn apply(files: &Files) -> anyhow::Result<ExitCode> {
     }
     let code = print(&outcomes)?;
     // After the last file: it may bring what the first one refers to.
-    for finding in client.findings().await? {
-        let applied = |outcome: &&Outcome| {
+    let mut found = client.findings().await?;
+    found.retain(|finding| {
+        let about = |outcome: &Outcome| {
             outcome.action != "refused"
                 && (&outcome.object, &outcome.namespace) == (&finding.object, &finding.namespace)
         };
-        if outcomes.iter().any(|outcome| applied(&outcome)) {
-            output::line(&format!(
-                "{} {}: {}",
-                "warning:".yellow().bold(),
-                finding.object,
-                finding.message
-            ))?;
-        }
+        outcomes.iter().any(about)
+    });
+    let found = found
+        .iter()
+        .map(|finding| (finding.object.as_str(), finding.message.as_str()));
+    for warning in once_each(found) {
+        output::line(&format!("{} {warning}", "warning:".yellow().bold()))?;
     }
     Ok(code)
+}
+
+/// Findings (object, `FIELD: TEXT`) as lines. What is said of several fields of an object is said
+/// once, with the first of them.
+fn once_each<'a>(found: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<String> {
+    let mut said: Vec<(&str, &str, &str, usize)> = Vec::new();
+    for (object, message) in found {
+        let (field, text) = match message.split_once(": ") {
+            Some((field, text)) if field.starts_with("spec") => (field, text),
+            _ => ("", message),
+        };
+        match said.iter_mut().find(|one| (one.0, one.2) == (object, text)) {
+            Some(one) => one.3 += 1,
+            None => said.push((object, field, text, 0)),
+        }
+    }
+    let line = |(object, field, text, others): (&str, &str, &str, usize)| {
+        let field = match (field, others) {
+            ("", _) => String::new(),
+            (field, 0) => format!("{field}: "),
+            (field, others) => format!("{field} and {others} more: "),
+        };
+        format!("{object}: {field}{text}")
+    };
+    said.into_iter().map(line).collect()
 }
 
 /// What to delete.
@@ -149,4 +174,27 @@ fn print(outcomes: &[Outcome]) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::once_each;
+
+    #[test]
+    fn what_many_fields_share_is_said_once() {
+        let found = [
+            ("virtualservice/a", "spec.http[0].port: name one"),
+            ("virtualservice/a", "spec.http[1].port: name one"),
+            ("virtualservice/b", "spec.http[0].port: name one"),
+            ("virtualservice/a", "no such gateway"),
+        ];
+        assert_eq!(
+            once_each(found.into_iter()),
+            [
+                "virtualservice/a: spec.http[0].port and 1 more: name one",
+                "virtualservice/b: spec.http[0].port: name one",
+                "virtualservice/a: no such gateway",
+            ]
+        );
+    }
 }
