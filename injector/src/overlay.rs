@@ -11,8 +11,12 @@ const KEYED: [(&str, &str); 4] = [
     ("volumeDevices", "devicePath"),
 ];
 
+/// The ways to probe a container; a probe has one of them.
+const HANDLERS: [&str; 4] = ["httpGet", "tcpSocket", "grpc", "exec"];
+
 /// Lays `overlay` over `base`: objects merge, keyed lists merge item by item, everything else is
-/// replaced; `null` removes. The image `auto` stands for ours.
+/// replaced; `null` removes. The image `auto` stands for ours, and a probe that asks in another way
+/// than ours asks in that way alone.
 pub(crate) fn container(base: &mut Value, overlay: &Value) {
     let Some(fields) = overlay.as_object() else {
         return;
@@ -20,6 +24,9 @@ pub(crate) fn container(base: &mut Value, overlay: &Value) {
     for (name, value) in fields {
         if name == "image" && value == "auto" {
             continue;
+        }
+        if let (true, Some(probe)) = (name.ends_with("Probe"), base.get_mut(name)) {
+            drop_other_handlers(probe, value);
         }
         let key = KEYED
             .iter()
@@ -29,6 +36,16 @@ pub(crate) fn container(base: &mut Value, overlay: &Value) {
             (Some(key), Some(Value::Array(items)), Value::Array(new)) => keyed(items, new, key),
             _ => merge_field(base, name, value),
         }
+    }
+}
+
+fn drop_other_handlers(probe: &mut Value, overlay: &Value) {
+    let chosen = HANDLERS
+        .iter()
+        .any(|way| overlay.get(way).is_some_and(Value::is_object));
+    if let (true, Some(fields)) = (chosen, probe.as_object_mut()) {
+        fields
+            .retain(|field, _| !HANDLERS.contains(&field.as_str()) || overlay.get(field).is_some());
     }
 }
 
@@ -103,6 +120,26 @@ mod tests {
                 "ports": [{"containerPort": 1, "name": "one", "protocol": "TCP"}, {"containerPort": 2}],
                 "resources": {"limits": {"cpu": "1", "memory": "2"}},
                 "tty": true,
+            })
+        );
+    }
+
+    #[test]
+    fn a_probe_asks_in_one_way() {
+        let mut base = json!({
+            "startupProbe": {"httpGet": {"path": "/", "port": 1}, "periodSeconds": 1},
+            "readinessProbe": {"httpGet": {"path": "/", "port": 1}, "periodSeconds": 15},
+        });
+        let overlay = json!({
+            "startupProbe": {"tcpSocket": {"port": 2}},
+            "readinessProbe": {"httpGet": {"port": 3}},
+        });
+        container(&mut base, &overlay);
+        assert_eq!(
+            base,
+            json!({
+                "startupProbe": {"tcpSocket": {"port": 2}, "periodSeconds": 1},
+                "readinessProbe": {"httpGet": {"path": "/", "port": 3}, "periodSeconds": 15},
             })
         );
     }

@@ -35,6 +35,17 @@ pub(crate) enum Placement {
     },
 }
 
+/// Until this succeeds, the application's containers are not started (native) or the readiness
+/// probe, which asks too seldom for a start, is not asked; up to 10 minutes, as in Istio.
+fn startup_probe() -> Value {
+    json!({
+        "httpGet": {"path": "/healthz/ready", "port": 15021},
+        "periodSeconds": 1,
+        "timeoutSeconds": 3,
+        "failureThreshold": 600,
+    })
+}
+
 /// Timing of the readiness probe.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Readiness {
@@ -94,22 +105,13 @@ impl ProxyContainer<'_> {
             "ports": [{"name": "http-envoy-prom", "containerPort": 15090, "protocol": "TCP"}],
             "env": self.environment(),
             "readinessProbe": self.readiness_probe(),
+            "startupProbe": startup_probe(),
             "resources": self.resources,
             "securityContext": security_context(self.role),
             "volumeMounts": volumes::mounts(),
         });
         if let Some(policy) = self.pull_policy {
             container["imagePullPolicy"] = policy.into();
-        }
-        if self.role == Role::Sidecar {
-            // Until this succeeds, the application's containers are not started (native) or the
-            // readiness probe is not asked; up to 10 minutes, as in Istio.
-            container["startupProbe"] = json!({
-                "httpGet": {"path": "/healthz/ready", "port": 15021},
-                "periodSeconds": 1,
-                "timeoutSeconds": 3,
-                "failureThreshold": 600,
-            });
         }
         match self.placement {
             Placement::Native => container["restartPolicy"] = "Always".into(),
