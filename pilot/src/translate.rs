@@ -123,7 +123,7 @@ fn cached(
     cx.scope.cache.lock().entry(key).or_insert(built).clone()
 }
 
-pub(crate) use secret::problem as secret_problem;
+pub(crate) use secret::{lacks_client_authority, problem as secret_problem};
 
 /// Which types must be translated again for `proxy` after `change`.
 pub fn affected(change: &Change, proxy: &Proxy) -> Types {

@@ -1,5 +1,6 @@
 //! References that lead nowhere and rules that contradict each other.
 
+mod gateways;
 mod unsupported;
 
 use std::sync::Arc;
@@ -17,11 +18,12 @@ use super::{DOMAIN, MergedGateway, Problem, RouteRule, Snapshot, destination_rul
 /// Collects what is wrong across objects.
 pub(super) fn find(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
     for rule in &snapshot.rules.virtual_services {
-        gateways(snapshot, rule, problems);
+        bound_gateways(snapshot, rule, problems);
         destinations(snapshot, rule, problems);
     }
     same_host(snapshot, problems);
     merged_gateways(snapshot, problems);
+    gateways::find(snapshot, problems);
     unused_rules(snapshot, problems);
     unsupported::find(snapshot, problems);
 }
@@ -43,7 +45,7 @@ fn problem(
     }
 }
 
-fn gateways(snapshot: &Snapshot, rule: &RouteRule, problems: &mut Vec<Problem>) {
+fn bound_gateways(snapshot: &Snapshot, rule: &RouteRule, problems: &mut Vec<Problem>) {
     let object = &rule.object;
     for (index, gateway) in object.spec.gateways.iter().enumerate() {
         let GatewayRef::Gateway { namespace, name } = gateway else {

@@ -151,6 +151,71 @@ fn a_route_to_a_subset_without_pods_is_reported() {
     assert!(problems[0].message.contains("selects no pod"));
 }
 
+const GATEWAY: &str = "apiVersion: networking.istio.io/v1\nkind: Gateway\n\
+    metadata: {name: g, namespace: shop}\nspec:\n  selector: {istio: edge}\n  servers:\n  \
+    - {port: {number: 443, name: https, protocol: HTTPS}, hosts: [a.example], tls: {mode: MODE, credentialName: cert}}\n---\n";
+
+fn field_problems(text: &str) -> Vec<(String, String)> {
+    let told = snapshot(text).problems().to_vec();
+    told.into_iter()
+        .map(|told| (told.field, told.message))
+        .collect()
+}
+
+#[test]
+fn a_gateway_without_pods_is_reported() {
+    let gateway = GATEWAY.replace("MODE", "SIMPLE");
+    // Before the first pod runs nothing can be said.
+    assert_eq!(field_problems(&gateway), []);
+    let other = pod("a-1", "10.244.0.5", "istio: other");
+    let problems = field_problems(&format!("{gateway}{other}"));
+    assert_eq!(problems.len(), 1, "{problems:#?}");
+    assert_eq!(problems[0].0, "spec.selector");
+    assert!(problems[0].1.contains("istio=edge"), "{problems:#?}");
+}
+
+#[test]
+fn a_secret_counts_in_the_namespace_of_the_gateways_pods_alone() {
+    let secret = |namespace: &str, data: &str| {
+        format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: cert, namespace: {namespace}}}\n\
+             type: kubernetes.io/tls\nstringData: {{{data}}}\n---\n"
+        )
+    };
+    let told = |mode: &str, secret: String| {
+        let edge = pod("edge-1", "10.244.0.5", "istio: edge");
+        field_problems(&format!("{}{edge}{secret}", GATEWAY.replace("MODE", mode)))
+    };
+    // The Gateway's own namespace, but its pod is in `default`.
+    let elsewhere = told("SIMPLE", secret("shop", "tls.crt: x, tls.key: y"));
+    assert_eq!(elsewhere.len(), 1, "{elsewhere:#?}");
+    assert_eq!(elsewhere[0].0, "spec.servers[0].tls.credentialName");
+    assert!(
+        elsewhere[0]
+            .1
+            .contains("does not exist in namespace default")
+    );
+    let broken = told("SIMPLE", secret("default", "tls.crt: x, tls.key: y"));
+    assert_eq!(broken.len(), 1, "{broken:#?}");
+    assert_eq!(broken[0].0, "data");
+    // A server that asks for clients' certificates says so too when it cannot check them.
+    let without_ca = told("MUTUAL", secret("default", "tls.crt: x, tls.key: y"));
+    assert!(
+        without_ca
+            .iter()
+            .any(|(_, text)| text.contains("cert-cacert")),
+        "{without_ca:#?}"
+    );
+    let with_ca = told(
+        "MUTUAL",
+        secret("default", "tls.crt: x, tls.key: y, ca.crt: z"),
+    );
+    assert!(
+        !with_ca.iter().any(|(_, text)| text.contains("cert-cacert")),
+        "{with_ca:#?}"
+    );
+}
+
 #[test]
 fn private_services_are_seen_in_their_own_namespace_only() {
     let text = "apiVersion: v1\nkind: Service\n\

@@ -3,6 +3,8 @@
 //! Only for gateways: a sidecar has no business with other workloads' keys. A secret that cannot be
 //! used is left out (and is a [`problem`]); the listeners of the others go on.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use k8s_openapi::api::core::v1::Secret;
 use mesh_identity::tls::web::{Credentials, Versions, server_config};
@@ -67,10 +69,7 @@ fn one(cx: &Context<'_>, resource: &str) -> Option<NamedResource> {
     let kind = match name.strip_suffix(CA_SUFFIX) {
         // Either a secret NAME-cacert of its own, or the CA beside the certificate.
         Some(base) => {
-            let own = find(name).and_then(|secret| {
-                value(secret, &AUTHORITY).or_else(|| value(secret, &CERTIFICATE))
-            });
-            let roots = own.or_else(|| find(base).and_then(|secret| value(secret, &AUTHORITY)))?;
+            let roots = client_authority(base, find)?;
             tls::secret::Type::ValidationContext(tls::CertificateValidationContext {
                 trusted_ca: Some(inline(roots)),
                 ..tls::CertificateValidationContext::default()
@@ -91,6 +90,25 @@ fn one(cx: &Context<'_>, resource: &str) -> Option<NamedResource> {
         r#type: Some(kind),
     };
     Some(NamedResource::new(resource, &message))
+}
+
+/// The CA of clients' certificates for the credential `name`: from a secret `NAME-cacert` of its
+/// own, or beside the certificate. `find` knows the secrets of the gateway's namespace.
+fn client_authority<'a>(
+    name: &str,
+    find: impl Fn(&str) -> Option<&'a Arc<Secret>>,
+) -> Option<Bytes> {
+    let own = find(&format!("{name}{CA_SUFFIX}"))
+        .and_then(|secret| value(secret, &AUTHORITY).or_else(|| value(secret, &CERTIFICATE)));
+    own.or_else(|| value(find(name)?, &AUTHORITY))
+}
+
+/// Whether no CA of clients' certificates can be found for the credential `name`.
+pub(crate) fn lacks_client_authority<'a>(
+    name: &str,
+    find: impl Fn(&str) -> Option<&'a Arc<Secret>>,
+) -> bool {
+    client_authority(name, find).is_none()
 }
 
 fn value(secret: &Secret, keys: &[&str]) -> Option<Bytes> {

@@ -32,6 +32,8 @@ struct Inner<S, B> {
     upload: Option<Upload<B>>,
     /// The peer will take another request.
     keep_alive: bool,
+    /// It did not take all of the last one.
+    broken: bool,
     trailers: bool,
 }
 
@@ -74,6 +76,7 @@ where
             method: Method::GET,
             upload: None,
             keep_alive: true,
+            broken: false,
             trailers: settings.trailers,
         })))
     }
@@ -82,7 +85,8 @@ where
     /// said a word since.
     pub fn is_ready(&self) -> bool {
         let mut inner = self.0.borrow_mut();
-        let clean = inner.keep_alive && inner.decoder.is_done() && inner.upload.is_none();
+        let clean = inner.keep_alive && !inner.broken;
+        let clean = clean && inner.decoder.is_done() && inner.upload.is_none();
         if !clean || !inner.io.read.is_empty() || inner.io.has_output() {
             return false;
         }
@@ -182,7 +186,7 @@ where
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Err(error)) => {
                     tracing::debug!(%error, "upstream reads no more of the request");
-                    self.keep_alive = false;
+                    self.broken = true;
                     self.upload = None;
                     self.io.discard_output();
                     return Ok(());

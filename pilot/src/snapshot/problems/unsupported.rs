@@ -1,4 +1,4 @@
-//! Settings that are valid but have no effect, and credentials that cannot be used.
+//! Settings that are valid but have no effect.
 
 use mesh_config::tls::{ClientCertificate, ClientTls, ServerVerification};
 use mesh_config::virtual_service::HttpAction;
@@ -8,48 +8,9 @@ use crate::snapshot::{Problem, Snapshot};
 
 /// Collects them.
 pub(super) fn find(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
-    secrets(snapshot, problems);
     sidecars(snapshot, problems);
     localities(snapshot, problems);
     client_credentials(snapshot, problems);
-}
-
-/// Credentials of Gateways that are missing or cannot be used. Gateways read secrets of their own
-/// namespace, which is that of their pods.
-fn secrets(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
-    use mesh_config::tls::{ServerCredential, ServerTls, TerminationMode};
-    for gateway in &snapshot.rules.gateways {
-        for (index, server) in gateway.spec.servers.iter().enumerate() {
-            let Some(ServerTls::Terminate(tls)) = &server.tls else {
-                continue;
-            };
-            let (TerminationMode::Simple(credential) | TerminationMode::Mutual { credential, .. }) =
-                &tls.mode
-            else {
-                continue;
-            };
-            let ServerCredential::Secrets(names) = credential else {
-                continue;
-            };
-            for name in names {
-                let mut known = snapshot.secrets.iter().filter(|((_, own), _)| own == name);
-                match known.next() {
-                    Some((_, secret)) => {
-                        problems.extend(crate::translate::secret_problem(secret));
-                    }
-                    None => problems.push(problem(
-                        "Gateway",
-                        &gateway.meta,
-                        format!("spec.servers[{index}].tls.credentialName"),
-                        format!(
-                            "secret {name} does not exist: TLS for the server's hosts is refused"
-                        ),
-                        "create the TLS secret in the namespace of the gateway's pods",
-                    )),
-                }
-            }
-        }
-    }
 }
 
 /// What a Sidecar asks for and the mesh does not do.
