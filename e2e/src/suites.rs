@@ -26,6 +26,10 @@ use crate::platform::Platform;
 /// How soon a change of configuration must have reached every proxy.
 pub const LIVE_WITHIN: Duration = Duration::from_secs(2);
 
+/// How long to wait for a change where a test is about what it does and not about how soon: a busy
+/// machine must not fail it.
+pub const SOON: Duration = Duration::from_secs(20);
+
 /// What every test gets.
 pub struct Mesh {
     /// Where the mesh runs.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 
 use super::echo::{self, Echo};
-use super::{LIVE_WITHIN, Mesh, Test};
+use super::{Mesh, SOON, Test};
 use crate::deadline::eventually;
 
 /// The tests of this suite.
@@ -93,7 +93,7 @@ fn with_policy(
     test: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     mesh.with_text(&rule(policy), || {
-        eventually("the policy is in force", LIVE_WITHIN * 2, live)?;
+        eventually("the policy is in force", SOON, live)?;
         test()
     })
 }
@@ -212,7 +212,7 @@ fn a_failing_pod_is_left_out_for_a_while(mesh: &Mesh) -> anyhow::Result<()> {
                     .contains("\"failed_outlier_check\":true"),
                 "no ejection is shown"
             );
-            eventually("the pod is back", Duration::from_secs(20), || {
+            eventually("the pod is back", SOON, || {
                 let now = ask("http://pool.pool/")?;
                 ensure!(now == first, "{now} answers for {first}");
                 Ok(())

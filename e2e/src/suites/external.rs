@@ -1,12 +1,10 @@
 //! Hosts that no ClusterIP service stands for: ServiceEntries, headless and external names, and
 //! which of them a proxy knows.
 
-use std::time::Duration;
-
 use anyhow::{Context, ensure};
 
 use super::echo::{self, Echo};
-use super::{LIVE_WITHIN, Mesh, Test};
+use super::{Mesh, SOON, Test};
 use crate::deadline::eventually;
 
 /// The tests of this suite.
@@ -28,9 +26,6 @@ pub const TESTS: &[Test] = &[
         a_sidecar_resource_narrows_what_a_proxy_knows,
     ),
 ];
-
-/// A name must be looked up before it can be used.
-const RESOLVED_WITHIN: Duration = Duration::from_secs(10);
 
 /// TEST-NET-2 (RFC 5737): nobody answers there, so an answer came from the entry's endpoint.
 const NOWHERE: &str = "http://198.51.100.7/";
@@ -105,7 +100,7 @@ fn service_entries_lead_to_their_endpoints(mesh: &Mesh) -> anyhow::Result<()> {
                 echo.metric(&echo.client, &parts)
             };
             let before = counted()?;
-            eventually(&format!("{host} answers"), RESOLVED_WITHIN, || {
+            eventually(&format!("{host} answers"), SOON, || {
                 reaches(&echo, host, url)
             })?;
             ensure!(counted()? > before, "{host} is not counted by its name");
@@ -151,11 +146,11 @@ fn tls_is_originated_and_verified(mesh: &Mesh) -> anyhow::Result<()> {
         text.replace("SKIP", skip)
     };
     mesh.with_text(&originate("true"), || {
-        eventually("HTTP leaves as HTTPS", LIVE_WITHIN, || {
+        eventually("HTTP leaves as HTTPS", SOON, || {
             reaches(&echo, "secure.example", NOWHERE)
         })?;
         mesh.platform.apply_text(&originate("false"))?;
-        eventually("a stranger's certificate is refused", LIVE_WITHIN, || {
+        eventually("a stranger's certificate is refused", SOON, || {
             let asked = ["-H", "host: secure.example", NOWHERE];
             let (status, body) = echo.status(&echo.client, &asked)?;
             ensure!(
@@ -195,7 +190,7 @@ spec:
 fn services_without_an_address_of_their_own(mesh: &Mesh) -> anyhow::Result<()> {
     let echo = echo::start(mesh)?;
     mesh.with_text(NAMES, || {
-        eventually("a headless service answers", RESOLVED_WITHIN, || {
+        eventually("a headless service answers", SOON, || {
             let (status, body) = echo.status(&echo.client, &["http://headless.echo:8080/"])?;
             ensure!(
                 status == 200 && body.contains("spiffe://cluster.local/ns/echo/sa/client"),
@@ -203,7 +198,7 @@ fn services_without_an_address_of_their_own(mesh: &Mesh) -> anyhow::Result<()> {
             );
             Ok(())
         })?;
-        eventually("an external name answers", RESOLVED_WITHIN, || {
+        eventually("an external name answers", SOON, || {
             let (status, body) = echo.status(&echo.client, &["http://elsewhere.echo/"])?;
             ensure!(
                 status == 200 && body.contains("server.outside"),
@@ -231,7 +226,7 @@ fn a_sidecar_resource_narrows_what_a_proxy_knows(mesh: &Mesh) -> anyhow::Result<
     let page = "productpage.default.svc.cluster.local";
     ensure!(knows(page)?, "{page} is unknown from the start");
     mesh.with_text(SCOPE, || {
-        eventually("the page is unknown", LIVE_WITHIN, || {
+        eventually("the page is unknown", SOON, || {
             ensure!(!knows(page)?, "{page} is still known");
             Ok(())
         })?;
@@ -241,7 +236,7 @@ fn a_sidecar_resource_narrows_what_a_proxy_knows(mesh: &Mesh) -> anyhow::Result<
         );
         reaches_by_name(&echo)
     })?;
-    eventually("the page is known again", LIVE_WITHIN, || {
+    eventually("the page is known again", SOON, || {
         knows(page)?.then_some(()).context("it isn't")
     })
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
-use super::{LIVE_WITHIN, Mesh, Test, echo};
+use super::{Mesh, SOON, Test, echo};
 use crate::bookinfo::whole_page;
 use crate::deadline::eventually;
 use crate::http::{Call, send_blocking};
@@ -92,7 +92,7 @@ fn certificates_are_chosen_by_name_and_rotated(mesh: &Mesh) -> anyhow::Result<()
         mesh.with_text(&gateway, || {
             let trusts =
                 |host: &str, authority: &Authority| curl.get(host, "/", Some(authority), None, &[]);
-            eventually("both certificates are served", ROTATED_WITHIN, || {
+            eventually("both certificates are served", SOON, || {
                 trusts("a.example", &of_a)?.expect_status("200")?;
                 trusts("b.example", &of_b)?.expect_status("200")
             })?;
@@ -133,7 +133,7 @@ fn mutual_tls_asks_clients_for_certificates(mesh: &Mesh) -> anyhow::Result<()> {
             let known: Pair = clients.issue("client")?;
             let stranger: Pair = strangers.issue("client")?;
             let with = |pair: Option<&Pair>| curl.get("a.example", "/", Some(&ours), pair, &[]);
-            eventually("a known client is served", ROTATED_WITHIN, || {
+            eventually("a known client is served", SOON, || {
                 with(Some(&known))?.expect_status("200")
             })?;
             with(None)?.expect_refused()?;
@@ -169,7 +169,7 @@ fn passes_tls_through_and_redirects_plaintext(mesh: &Mesh) -> anyhow::Result<()>
     let _echo = echo::start(mesh)?;
     let gateway = gateway(&[("tls-p", "p.example", "{mode: PASSTHROUGH}")]) + PASSTHROUGH_ROUTE;
     mesh.with_text(&gateway, || {
-        eventually("TLS is passed through", ROTATED_WITHIN, || {
+        eventually("TLS is passed through", SOON, || {
             let answer = curl.get("p.example", "/through", None, None, &["--insecure"])?;
             answer.expect_status("200")?;
             ensure!(answer.body.contains("server.echo"), "{answer:?}");
@@ -179,7 +179,7 @@ fn passes_tls_through_and_redirects_plaintext(mesh: &Mesh) -> anyhow::Result<()>
         })?;
         curl.get("q.example", "/", None, None, &["--insecure"])?
             .expect_refused()?;
-        eventually("plaintext is redirected", LIVE_WITHIN, || {
+        eventually("plaintext is redirected", SOON, || {
             let call = Call::get("/some/where").header("host", "a.example");
             let answer = send_blocking(mesh.platform.ingress(), &call)?;
             let location = answer.headers.get("location").context("no location")?;
@@ -213,13 +213,13 @@ fn a_missing_secret_is_named_and_stops_nothing_else(mesh: &Mesh) -> anyhow::Resu
     ]);
     mesh.with_text(&secret, || {
         mesh.with_text(&gateway, || {
-            eventually("the other server works", ROTATED_WITHIN, || {
+            eventually("the other server works", SOON, || {
                 let answer = curl.get("a.example", "/", Some(&authority), None, &[])?;
                 answer.expect_status("200")
             })?;
             let answer = curl.get("b.example", "/", None, None, &["--insecure"])?;
             answer.expect_refused()?;
-            eventually("the missing Secret is named", ROTATED_WITHIN, || {
+            eventually("the missing Secret is named", SOON, || {
                 let findings = mesh.platform.findings()?;
                 ensure!(findings.contains("cert-missing"), "{findings}");
                 Ok(())

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 
 use super::echo::{self, Echo};
-use super::{LIVE_WITHIN, Mesh, Test};
+use super::{Mesh, SOON, Test};
 use crate::deadline::eventually;
 use crate::platform::Pod;
 
@@ -51,7 +51,7 @@ fn with_routes(
             Ok(())
         })?;
         mesh.with_text(routes, || {
-            eventually("the routes are in force", LIVE_WITHIN, || live(&echo))?;
+            eventually("the routes are in force", SOON, || live(&echo))?;
             test(&echo)
         })
     })
@@ -163,7 +163,7 @@ fn mirrored(mesh: &Mesh, echo: &Echo<'_>) -> anyhow::Result<()> {
     let first = answer(echo, &["http://shop.traffic/mirror/me"])?;
     ensure!(first.contains("shop-v1"), "{first}");
     let shadow = server(mesh, "v2")?;
-    eventually("the copy has arrived", Duration::from_secs(5), || {
+    eventually("the copy has arrived", SOON, || {
         let log = mesh.platform.logs(&shadow, "istio-proxy")?;
         let line = log.lines().find(|line| line.contains("/mirror/me"));
         let line = line.context("no request in the log")?;
@@ -235,7 +235,7 @@ fn retried(mesh: &Mesh, echo: &Echo<'_>) -> anyhow::Result<()> {
     let before = arrivals()?;
     let (status, _) = echo.status(&echo.client, &["http://shop.traffic/status/503"])?;
     ensure!(status == 503, "status {status}");
-    eventually("three attempts are logged", Duration::from_secs(5), || {
+    eventually("three attempts are logged", SOON, || {
         let attempts = arrivals()? - before;
         ensure!(attempts == 3, "{attempts} attempts");
         Ok(())
@@ -264,7 +264,7 @@ fn connections_are_shared_by_weight(mesh: &Mesh) -> anyhow::Result<()> {
             ensure!(first + second == 60.0, "{first} and {second} of 60");
             Ok(first / 60.0)
         };
-        eventually("three quarters go to v1", Duration::from_secs(30), || {
+        eventually("three quarters go to v1", SOON * 2, || {
             let share = share()?;
             // 45 of 60 are expected; half would be 30, four standard deviations below.
             ensure!((0.6..0.9).contains(&share), "{share} of the connections");
