@@ -99,6 +99,19 @@ impl Snapshot {
         &self.problems
     }
 
+    /// The problems that `before` did not have; all of them if there was none. A problem that
+    /// stands is not told again with every change of something else.
+    pub(crate) fn new_problems<'a>(
+        &'a self,
+        before: Option<&'a Self>,
+    ) -> impl Iterator<Item = &'a Problem> {
+        let known = before.map_or(&[][..], Self::problems);
+        // They are sorted.
+        self.problems
+            .iter()
+            .filter(move |problem| known.binary_search(problem).is_err())
+    }
+
     /// What this snapshot was built from.
     pub fn inputs(&self) -> &Inputs {
         &self.inputs

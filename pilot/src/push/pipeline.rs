@@ -92,7 +92,8 @@ impl Pipeline {
         let before = self.latest.borrow().clone();
         let inputs = self.store.inputs();
         // Indexes of a large mesh take a while to build; clients must be answered meanwhile.
-        let task = tokio::task::spawn_blocking(move || build(inputs, before.as_deref()));
+        let last = before.clone();
+        let task = tokio::task::spawn_blocking(move || build(inputs, last.as_deref()));
         let (snapshot, change) = match task.await {
             Ok(built) => built,
             Err(error) => {
@@ -107,8 +108,9 @@ impl Pipeline {
         {
             tracing::debug!("nothing that proxies see has changed");
         }
-        for problem in snapshot.problems() {
-            tracing::debug!(%problem, "configuration problem");
+        let known = before.as_ref().map(|before| &before.snapshot);
+        for problem in snapshot.new_problems(known.map(Arc::as_ref)) {
+            tracing::warn!(%problem, "configuration problem");
         }
         let version = format!("{}/{number}", self.started);
         self.metrics.snapshot_built(since.elapsed());

@@ -175,6 +175,18 @@ fn a_gateway_without_pods_is_reported() {
 }
 
 #[test]
+fn a_problem_is_new_once() {
+    let pod = pod("a-1", "10.244.0.5", "istio: other");
+    let gateway = GATEWAY.replace("MODE", "SIMPLE");
+    let (good, bad) = (snapshot(&pod), snapshot(&format!("{gateway}{pod}")));
+    let again = snapshot(&format!("{gateway}{pod}{SERVICE}"));
+    assert_eq!(bad.new_problems(None).count(), 1);
+    assert_eq!(bad.new_problems(Some(&good)).count(), 1);
+    assert_eq!(again.new_problems(Some(&bad)).count(), 0);
+    assert_eq!(good.new_problems(Some(&again)).count(), 0);
+}
+
+#[test]
 fn a_secret_counts_in_the_namespace_of_the_gateways_pods_alone() {
     let secret = |namespace: &str, data: &str| {
         format!(
