@@ -1,6 +1,7 @@
 //! The ingress gateway's TLS: certificates by name, clients' certificates, what it only passes on.
 
 mod authority;
+mod own;
 
 use std::time::Duration;
 
@@ -30,6 +31,10 @@ pub const TESTS: &[Test] = &[
     (
         "gateway::a_missing_secret_is_named_and_stops_nothing_else",
         a_missing_secret_is_named_and_stops_nothing_else,
+    ),
+    (
+        "gateway::an_own_gateway_starts_soon_and_serves_its_hosts",
+        own::starts_soon_and_serves_its_hosts,
     ),
 ];
 
