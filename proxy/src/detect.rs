@@ -102,15 +102,16 @@ async fn read_until_clear<S: AsyncRead + Unpin>(
     }
 }
 
-/// The verdict on `bytes`, or `None` if more are needed.
+/// The verdict on `bytes`, or `None` if more are needed. More never change it.
 pub fn classify(bytes: &[u8], inspect: Inspect) -> Option<Detected> {
     if bytes.is_empty() {
         return None;
     }
     if inspect.tls {
-        match client_hello::parse(bytes) {
+        let limit = client_hello::LIMIT_BYTES;
+        match client_hello::parse(&bytes[..bytes.len().min(limit)]) {
             Parsed::Hello(hello) => return Some(Detected::Tls(hello)),
-            Parsed::Incomplete if bytes.len() < client_hello::LIMIT_BYTES => return None,
+            Parsed::Incomplete if bytes.len() < limit => return None,
             Parsed::Incomplete | Parsed::NotTls => {}
         }
     }
@@ -135,14 +136,15 @@ fn classify_http(bytes: &[u8]) -> Option<Detected> {
     {
         return Some(Detected::Other);
     }
-    let rest = &bytes[method_end + 1..];
-    match rest.iter().position(|&byte| byte == b'\n') {
-        Some(end) => Some(if is_http1_line_end(&rest[..end]) {
-            Detected::Http1
-        } else {
-            Detected::Other
-        }),
-        None if rest.iter().any(|&byte| byte < 0x20 && byte != b'\r') => Some(Detected::Other),
+    let rest = &bytes[method_end + 1..bytes.len().min(REQUEST_LINE_LIMIT_BYTES)];
+    let end = rest.iter().position(|&byte| byte == b'\n');
+    let line = &rest[..end.unwrap_or(rest.len())];
+    if line.iter().any(|&byte| byte < 0x20 && byte != b'\r') {
+        return Some(Detected::Other);
+    }
+    match end {
+        Some(_) if is_http1_line_end(line) => Some(Detected::Http1),
+        Some(_) => Some(Detected::Other),
         None if bytes.len() >= REQUEST_LINE_LIMIT_BYTES => Some(Detected::Http1),
         None => None,
     }

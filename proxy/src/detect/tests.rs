@@ -114,6 +114,22 @@ fn tells_http_from_other() {
     }
 }
 
+/// What a slow client's first bytes decide, all of them at once decide too.
+#[test]
+fn a_verdict_stands_whatever_follows() {
+    let long = [b"GET /", &[b'a'; REQUEST_LINE_LIMIT_BYTES][..], b"\r\n"].concat();
+    for bytes in [
+        &b"GET /\x01 HTTP/1.1\r\n"[..],
+        b"GET / HTTP/1.1\r\n\0",
+        &long,
+    ] {
+        let whole = classify(bytes, BOTH);
+        assert!(whole.is_some());
+        let first = (1..=bytes.len()).find_map(|end| classify(&bytes[..end], BOTH));
+        assert_eq!(first, whole, "{}", bytes.escape_ascii());
+    }
+}
+
 #[tokio::test]
 async fn replays_what_it_read_across_packets() {
     let (mut client, server) = tokio::io::duplex(64);

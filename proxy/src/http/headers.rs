@@ -65,8 +65,8 @@ const FROM_STRANGERS: [HeaderName; 8] = [
 /// Why a request is refused before routing; all answer 4xx or 501 in `rescue`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Malformed {
-    /// HTTP/1.1 without Host, or with more than one.
-    #[error("exactly one host header is required")]
+    /// HTTP/1.1 without Host, with more than one, or with one that can be no host.
+    #[error("exactly one valid host header is required")]
     Host,
     /// A transfer coding we can't undo.
     #[error("only the chunked transfer coding is supported")]
@@ -77,8 +77,8 @@ pub(crate) enum Malformed {
     Path,
 }
 
-/// Checks what hyper leaves to us: exactly one Host on HTTP/1.1, and no transfer coding but
-/// chunked (a `gzip, chunked` body would be forwarded with its inner coding unlabelled).
+/// Checks what hyper leaves to us: exactly one valid Host on HTTP/1.1 (RFC 9112 section 3.2), and no
+/// transfer coding but chunked (a `gzip, chunked` body would be forwarded with its inner coding unlabelled).
 ///
 /// # Errors
 /// The first rule broken.
@@ -91,15 +91,19 @@ pub(crate) fn check_framing(request: &Parts) -> Result<(), Malformed> {
         return Err(Malformed::TransferCoding);
     }
     let mut hosts = headers.get_all(header::HOST).iter();
-    let (first, second) = (hosts.next(), hosts.next());
-    if second.is_some() {
-        return Err(Malformed::Host);
-    }
-    let has_authority = request.uri.authority().is_some();
-    if first.is_none() && !has_authority && request.version >= Version::HTTP_11 {
-        return Err(Malformed::Host);
-    }
-    Ok(())
+    let valid = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.as_bytes().iter().all(may_be_in_authority),
+        (Some(_), Some(_)) => false,
+        // HTTP/1.1 has it beside an absolute target too, HTTP/2 may have `:authority` instead.
+        (None, _) if request.version == Version::HTTP_11 => false,
+        (None, _) => request.version < Version::HTTP_11 || request.uri.authority().is_some(),
+    };
+    valid.then_some(()).ok_or(Malformed::Host)
+}
+
+/// RFC 3986 section 3.2.
+fn may_be_in_authority(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:@[]".contains(byte)
 }
 
 /// The protocol an HTTP/1.1 request or response asks to switch to.

@@ -154,7 +154,8 @@ fn take(buffer: &mut BytesMut, left: u64) -> (Bytes, u64) {
 /// `1a;extension=value CRLF`; `None` while the line isn't whole.
 fn size_line(buffer: &mut BytesMut) -> Result<Option<u64>, BodyError> {
     let Some(end) = memchr::memchr(b'\n', buffer) else {
-        return if buffer.len() > SIZE_LINE_BYTES {
+        // A CR may be the last byte so far.
+        return if buffer.len() > SIZE_LINE_BYTES + 1 {
             Err(BodyError::Size)
         } else {
             Ok(None)
@@ -164,7 +165,8 @@ fn size_line(buffer: &mut BytesMut) -> Result<Option<u64>, BodyError> {
     let line = line.strip_suffix(b"\r\n").ok_or(BodyError::Size)?;
     let digits = line.split(|&byte| byte == b';').next().unwrap_or_default();
     // Blanks before an extension are allowed, nothing else.
-    let digits = digits.trim_ascii_end();
+    let blanks = digits.iter().rev().take_while(|byte| b" \t".contains(byte));
+    let digits = &digits[..digits.len() - blanks.count()];
     if digits.is_empty() || digits.len() > 15 || line.len() > SIZE_LINE_BYTES {
         return Err(BodyError::Size);
     }
@@ -184,13 +186,13 @@ fn trailers(buffer: &mut BytesMut) -> Result<Option<Piece>, BodyError> {
         return Ok(Some(Piece::End));
     }
     match memchr::memmem::find(buffer, b"\r\n\r\n") {
-        Some(end) => {
+        Some(end) if end + 4 <= TRAILER_BYTES => {
             let bytes = buffer.split_to(end + 4).freeze();
             let map = head::trailers(&bytes).map_err(BodyError::Trailers)?;
             Ok(Some(Piece::Trailers(map)))
         }
-        None if buffer.len() > TRAILER_BYTES => Err(BodyError::Trailers(HeadError::TooLarge)),
-        None => Ok(None),
+        None if buffer.len() <= TRAILER_BYTES => Ok(None),
+        _ => Err(BodyError::Trailers(HeadError::TooLarge)),
     }
 }
 

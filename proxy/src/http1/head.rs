@@ -4,11 +4,15 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Extensions, Method, StatusCode, Uri, Version};
 
 use super::encode::OriginalCase;
+
+mod scanner;
+
+pub use scanner::Scanner;
 
 /// Most fields in a head: Envoy's default `max_headers_count`.
 const MAX_FIELDS: usize = 100;
@@ -106,60 +110,6 @@ pub struct ResponseHead {
     pub keep_alive: bool,
 }
 
-/// Looks for a whole head at the start of a buffer that grows.
-#[derive(Debug, Default)]
-pub struct Scanner {
-    seen: usize,
-}
-
-impl Scanner {
-    /// The head's bytes, taken from `buffer`; `None` while it isn't whole.
-    ///
-    /// `check`: a first look at an incomplete head, so that garbage is refused at once.
-    ///
-    /// # Errors
-    /// [`HeadError::TooLarge`], or what `check` says.
-    pub fn take(
-        &mut self,
-        buffer: &mut BytesMut,
-        limit_bytes: usize,
-        check: impl FnOnce(&[u8]) -> Result<(), HeadError>,
-    ) -> Result<Option<Bytes>, HeadError> {
-        if let Some(end) = self.end(buffer) {
-            self.seen = 0;
-            if end > limit_bytes {
-                return Err(HeadError::TooLarge);
-            }
-            return Ok(Some(buffer.split_to(end).freeze()));
-        }
-        if buffer.len() > limit_bytes {
-            return Err(HeadError::TooLarge);
-        }
-        if self.seen == 0 && !buffer.is_empty() {
-            check(buffer)?;
-        }
-        self.seen = buffer.len();
-        Ok(None)
-    }
-
-    /// Index after the empty line. Looks at each byte once: a slow client costs no more.
-    fn end(&self, buffer: &[u8]) -> Option<usize> {
-        // Empty lines before a request are ignored (RFC 9112 section 2.2), also as its end.
-        let start = buffer
-            .iter()
-            .position(|byte| !matches!(byte, b'\r' | b'\n'))?;
-        let from = self.seen.saturating_sub(3).max(start);
-        memchr::memchr_iter(b'\n', &buffer[from..]).find_map(|index| {
-            let rest = &buffer[from + index + 1..];
-            match rest {
-                [b'\n', ..] => Some(from + index + 2),
-                [b'\r', b'\n', ..] => Some(from + index + 3),
-                _ => None,
-            }
-        })
-    }
-}
-
 /// A first look at an incomplete request.
 ///
 /// # Errors
@@ -190,6 +140,9 @@ pub fn check_response(bytes: &[u8]) -> Result<(), HeadError> {
 /// # Errors
 /// [`HeadError`]: it never reaches an application.
 pub fn request(bytes: &Bytes, limits: &Limits) -> Result<RequestHead, HeadError> {
+    if has_lone_line_feed(bytes) {
+        return Err(HeadError::Syntax("line end"));
+    }
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut parsed = httparse::Request::new(&mut []);
     let status = parsed.parse_with_uninit_headers(bytes, &mut fields)?;
@@ -220,6 +173,12 @@ pub fn request(bytes: &Bytes, limits: &Limits) -> Result<RequestHead, HeadError>
     })
 }
 
+/// RFC 9112 section 2.2 lets us take a line feed alone for a line's end. Who does not sees another
+/// message than we do, so requests and trailers must not hold one.
+fn has_lone_line_feed(bytes: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', bytes).any(|at| at == 0 || bytes[at - 1] != b'\r')
+}
+
 /// A whole response head; `method`: the request's.
 ///
 /// # Errors
@@ -245,7 +204,10 @@ pub fn response(
     let version = version(minor);
     let fields = Fields::read(bytes, parsed.headers, limits)?;
     let framing = fields.response_framing(method, status)?;
-    let keep_alive = fields.keep_alive(version) && framing != Framing::UntilClose;
+    // RFC 9112 section 6.1: HTTP/1.0 knows no transfer codings, so what follows can't be trusted.
+    let bounded = framing != Framing::UntilClose
+        && (framing != Framing::Chunked || version == Version::HTTP_11);
+    let keep_alive = fields.keep_alive(version) && bounded;
     let mut response = http::Response::new(());
     *response.status_mut() = status;
     *response.version_mut() = version;
@@ -279,6 +241,9 @@ fn case(case: Option<OriginalCase>) -> Extensions {
 /// # Errors
 /// [`HeadError::Syntax`], [`HeadError::TooLarge`].
 pub fn trailers(bytes: &Bytes) -> Result<HeaderMap, HeadError> {
+    if has_lone_line_feed(bytes) {
+        return Err(HeadError::Syntax("line end"));
+    }
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let parsed = match httparse::parse_headers(bytes, &mut fields)? {
         httparse::Status::Complete((_, parsed)) => parsed,

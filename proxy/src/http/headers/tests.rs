@@ -71,6 +71,10 @@ fn refuses_ambiguous_framing() {
     assert_eq!(request(&[], Version::HTTP_11), Err(Malformed::Host));
     let two = [("host", "a"), ("host", "b")];
     assert_eq!(request(&two, Version::HTTP_11), Err(Malformed::Host));
+    for host in ["a b", "a/b", "a\"", "a?b#c"] {
+        let lines = [("host", host)];
+        assert_eq!(request(&lines, Version::HTTP_11), Err(Malformed::Host));
+    }
     let coding = [("host", "a"), ("transfer-encoding", "gzip, chunked")];
     assert_eq!(
         request(&coding, Version::HTTP_11),

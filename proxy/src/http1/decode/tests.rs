@@ -61,6 +61,7 @@ fn lenient_chunks_are_refused() {
         (b";a\r\nWiki\r\n", BodyError::Size),
         (b"4;a\rb\r\nWiki\r\n", BodyError::Size),
         (b"10000000000000000\r\nWiki\r\n", BodyError::Size),
+        (b"4\x0c;a\r\nWiki\r\n", BodyError::Size),
         (b"4\r\nWikiX\r\n", BodyError::End),
         (b"4\r\nWiki\n0\r\n\r\n", BodyError::End),
     ] {
@@ -71,6 +72,40 @@ fn lenient_chunks_are_refused() {
         decode(Framing::Chunked, &endless, endless.len()),
         Err(BodyError::Size)
     );
+}
+
+/// What follows the lone line feeds is no part of the trailers for some, and another request.
+#[test]
+fn trailers_end_in_crlf() {
+    let error = BodyError::Trailers(HeadError::Syntax("line end"));
+    for text in [
+        &b"0\r\na: 1\nb: 2\r\n\r\n"[..],
+        b"0\r\na: 1\n\nGET / HTTP/1.1\r\n\r\n",
+    ] {
+        assert_eq!(decode(Framing::Chunked, text, 64), Err(error), "{text:?}");
+    }
+}
+
+#[test]
+fn limits_are_the_same_however_bytes_arrive() {
+    for (length, ok) in [(SIZE_LINE_BYTES, true), (SIZE_LINE_BYTES + 1, false)] {
+        let extension = "x".repeat(length - 2);
+        let text = format!("0;{extension}\r\n\r\n").into_bytes();
+        let whole = decode(Framing::Chunked, &text, text.len());
+        assert_eq!(
+            (whole.is_ok(), decode(Framing::Chunked, &text, 1)),
+            (ok, whole)
+        );
+    }
+    for (length, ok) in [(TRAILER_BYTES, true), (TRAILER_BYTES + 1, false)] {
+        let value = "x".repeat(length - "a: \r\n\r\n".len());
+        let text = format!("0\r\na: {value}\r\n\r\n").into_bytes();
+        let whole = decode(Framing::Chunked, &text, text.len());
+        assert_eq!(
+            (whole.is_ok(), decode(Framing::Chunked, &text, 100)),
+            (ok, whole)
+        );
+    }
 }
 
 #[test]

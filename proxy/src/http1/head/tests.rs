@@ -1,3 +1,5 @@
+use bytes::BytesMut;
+
 use super::*;
 
 const LIMITS: Limits = Limits {
@@ -78,6 +80,10 @@ fn ambiguous_framing_is_refused() {
         "POST / HTTP/1.1\r\nhost: a\r\nx: \0\r\n\r\n",
         "POST / HTTP/1.1\r\nhost: a\r\nx: a\rb\r\n\r\n",
         "GET / HTTP/1.1 \r\nhost: a\r\n\r\n",
+        "GET / HTTP/1.1\nhost: a\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: a\nx: 1\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: a\r\n\n",
+        "\nGET / HTTP/1.1\r\nhost: a\r\n\r\n",
     ] {
         let refused = parse(text).expect_err(text);
         assert_eq!(refused.status(), StatusCode::BAD_REQUEST, "{text:?}");
@@ -142,6 +148,13 @@ fn responses_are_framed_by_method_status_and_fields() {
         Err(HeadError::Length)
     );
     assert!(!answer(get(), "200 OK", "").unwrap().keep_alive);
+}
+
+#[test]
+fn chunks_from_http_1_0_end_the_connection() {
+    let text = b"HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ntransfer-encoding: chunked\r\n\r\n";
+    let head = response(&Bytes::from_static(text), &LIMITS, &Method::GET).unwrap();
+    assert_eq!((head.framing, head.keep_alive), (Framing::Chunked, false));
 }
 
 #[test]
