@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, ensure};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 
@@ -104,14 +104,22 @@ impl Child {
     pub(crate) fn check(&mut self) -> anyhow::Result<()> {
         match self.process.try_wait() {
             Ok(None) => Ok(()),
-            Ok(Some(status)) => bail!(
-                "{} has ended: {}{}",
-                self.name,
-                in_words(status),
-                self.last_words()
-            ),
+            Ok(Some(status)) => Err(self.ended(status)),
             Err(error) => Err(error).with_context(|| format!("look after {}", self.name)),
         }
+    }
+
+    /// Waits for the end of a process that has closed its output; says how it ended.
+    pub(crate) fn end(&mut self) -> anyhow::Error {
+        match self.process.wait() {
+            Ok(status) => self.ended(status),
+            Err(error) => anyhow::Error::from(error).context(format!("look after {}", self.name)),
+        }
+    }
+
+    fn ended(&self, status: ExitStatus) -> anyhow::Error {
+        let (how, words) = (in_words(status), self.last_words());
+        anyhow!("{} has ended: {how}{words}", self.name)
     }
 
     fn last_words(&self) -> String {

@@ -35,8 +35,14 @@ fn main() -> anyhow::Result<ExitCode> {
         return run::run(&options.run);
     };
     match command {
-        Command::XdsSwarm(options) => swarm::command(&options)?,
-        Command::Soak(options) => return soak::command(&options),
+        Command::XdsSwarm(options) => {
+            directory::sweep();
+            swarm::command(&options)?;
+        }
+        Command::Soak(options) => {
+            directory::sweep();
+            return soak::command(&options);
+        }
         Command::Server { http1, http2, tcp } => server::run(http1, http2, tcp)?,
         Command::Load { spec } => load::run(&parse(&spec)?)?,
         Command::Idle { spec } => load::hold(&parse(&spec)?)?,

@@ -1,11 +1,10 @@
 //! One measurement: load on a running pair, and what the kernel says about the proxies meanwhile.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::child::{Child, Output, Processors, Program, arguments};
@@ -26,6 +25,8 @@ const LOOK: Duration = Duration::from_millis(50);
 /// One measurement of a workload.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Sample {
+    /// The round of the run, from 0.
+    pub(crate) round: u32,
     /// What the load generator tells.
     #[serde(flatten)]
     pub(crate) outcome: Outcome,
@@ -91,6 +92,7 @@ pub(crate) fn workload(
     );
     let used = before.iter().zip(&after);
     Ok(Sample {
+        round: 0,
         outcome,
         processor_seconds: used.map(|(b, a)| (*a - *b).as_secs_f64()).collect(),
         memory: memory(pair)?,
@@ -186,7 +188,6 @@ pub(crate) fn memory(pair: &Pair) -> anyhow::Result<Vec<Memory>> {
 pub(crate) struct Generator {
     process: Child,
     lines: Receiver<String>,
-    log: PathBuf,
     _directory: tempfile::TempDir,
 }
 
@@ -201,7 +202,7 @@ impl Generator {
             arguments: arguments([&kind, &serde_json::to_string(spec)?]),
             environment: Vec::new(),
             processors: &processors.load,
-            log: Some(log.clone()),
+            log: Some(log),
             output: Output::Piped,
         })?;
         let output = process.pipes().stdout.take().context("no pipe")?;
@@ -216,7 +217,6 @@ impl Generator {
         Ok(Self {
             process,
             lines,
-            log,
             _directory: directory,
         })
     }
@@ -236,9 +236,7 @@ impl Generator {
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     pair.check()?;
-                    let words = std::fs::read_to_string(&self.log).unwrap_or_default();
-                    let words = words.lines().collect::<Vec<_>>().join(" ");
-                    bail!("{} has ended: {words}", self.process.name);
+                    return Err(self.process.end());
                 }
             }
         }

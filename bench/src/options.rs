@@ -32,7 +32,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "CONTENDER")]
     pub(crate) contender: Vec<Contender>,
     /// Rounds: every contender is measured once in each.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, default_value_t = 2, overrides_with = "rounds", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) rounds: u32,
     /// Seconds of each measurement. Default: 5, with --quick 0.5.
     #[arg(long, value_name = "SECONDS", overrides_with = "seconds")]

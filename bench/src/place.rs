@@ -96,6 +96,15 @@ pub(crate) struct Ports {
     pub(crate) base: u16,
 }
 
+/// The ports of a run, and what makes other runs choose others.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    /// The ports.
+    pub(crate) ports: Ports,
+    /// On the last of them, which nobody else uses.
+    _listener: Option<TcpListener>,
+}
+
 /// Ports of a proxy besides its lanes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OwnPorts {
@@ -120,23 +129,29 @@ impl Lane {
 }
 
 impl Ports {
-    /// The ports from `base` on, or if none is given the first that nobody uses.
+    /// The ports from `base` on, or if none is given the first that nobody uses: between two
+    /// contenders of a run, too, when only the claim shows that they are used.
     ///
     /// # Errors
     /// When there are none.
-    pub(crate) fn choose(base: Option<u16>) -> anyhow::Result<Self> {
+    pub(crate) fn claim(base: Option<u16>) -> anyhow::Result<Claim> {
+        let listen = |base| TcpListener::bind((Ipv4Addr::UNSPECIFIED, base + BLOCK - 1)).ok();
+        let claim = |base, listener| Claim {
+            ports: Self { base },
+            _listener: listener,
+        };
         if let Some(base) = base {
-            return Ok(Self { base });
+            return Ok(claim(base, listen(base)));
         }
         // Below those that the kernel hands out.
-        let free = |base: &u16| {
-            let ports: Vec<u16> = (*base..*base + BLOCK).collect();
-            check_free(&ports).is_ok()
-        };
-        let base = (24_000..32_000).step_by(BLOCK.into()).find(free);
-        let base =
-            base.context("no 64 free ports from 24000 to 32000; choose some with --base-port")?;
-        Ok(Self { base })
+        let mut blocks = (24_000..32_000).step_by(BLOCK.into());
+        let found = blocks.find_map(|base| {
+            let listener = listen(base)?;
+            let others: Vec<u16> = (base..base + BLOCK - 1).collect();
+            check_free(&others).ok()?;
+            Some(claim(base, Some(listener)))
+        });
+        found.context("no 64 free ports from 24000 to 32000; choose some with --base-port")
     }
 
     /// The port of a lane, at both proxies.
@@ -236,7 +251,15 @@ mod tests {
         let all = [ports.of_server(), ports.of_pair(), ports.of_mesh()].concat();
         let distinct: BTreeSet<u16> = all.iter().copied().collect();
         assert_eq!(distinct.len(), all.len());
-        assert!(all.iter().all(|port| (24000..24064).contains(port)));
+        // The last one is the claim's.
+        assert!(all.iter().all(|port| (24000..24063).contains(port)));
+    }
+
+    #[test]
+    fn runs_at_the_same_time_have_different_ports() {
+        let claims = [Ports::claim(None).unwrap(), Ports::claim(None).unwrap()];
+        let [first, second] = claims.map(|claim| claim.ports.base);
+        assert!(first.abs_diff(second) >= BLOCK);
     }
 
     #[test]

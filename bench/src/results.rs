@@ -35,7 +35,7 @@ pub(crate) struct Failure {
 impl Failure {
     /// It is ours, not that of somebody who is only compared with us.
     pub(crate) fn is_ours(&self) -> bool {
-        matches!(self.contender, None | Some(Contender::Mesh))
+        !matches!(self.contender, Some(Contender::Envoy | Contender::Haproxy))
     }
 }
 
@@ -155,6 +155,25 @@ impl Results {
             .iter()
             .find(|one| one.workload == workload && one.contender == contender)
             .map_or(&[], |one| &one.samples)
+    }
+
+    /// The samples of two contenders, pairs of the same round.
+    pub(crate) fn pairs(
+        &self,
+        workload: &str,
+        one: Contender,
+        other: Contender,
+    ) -> impl Iterator<Item = (&Sample, &Sample)> {
+        let others = self.samples(workload, other);
+        let same = move |one: &Sample| others.iter().find(|other| other.round == one.round);
+        let ones = self.samples(workload, one).iter();
+        ones.filter_map(move |one| Some((one, same(one)?)))
+    }
+
+    /// Nothing was found.
+    pub(crate) fn is_empty(&self) -> bool {
+        let tables = self.workloads.is_empty() && self.memory.is_empty() && self.parts.is_empty();
+        tables && self.control_plane.is_none()
     }
 
     /// The median of a figure over the rounds.

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use crate::child::Processors;
 use crate::contender::{Contender, Pair, Programs, Setup, install};
+use crate::measure::Sample;
 use crate::options::Run;
-use crate::place::{LANES, Ports};
+use crate::place::{Claim, LANES, Ports};
 use crate::results::{Failure, Results, Situation};
 use crate::workload::{self, Times, Workload};
 use crate::{child, contender, exclusive, measure, memory, parts, report, swarm};
@@ -32,7 +33,7 @@ struct Plan<'a> {
     times: Times,
     workloads: Vec<&'static Workload>,
     programs: Programs,
-    ports: Ports,
+    claim: Claim,
 }
 
 impl Plan<'_> {
@@ -110,7 +111,7 @@ fn plan(options: &Run) -> anyhow::Result<Plan<'_>> {
     })?;
     Ok(Plan {
         options,
-        ports: Ports::choose(options.base_port)?,
+        claim: Ports::claim(options.base_port)?,
         times: Times {
             warm_up: (measure / 4).clamp(Duration::from_millis(200), Duration::from_secs(1)),
             measure,
@@ -147,7 +148,13 @@ fn turn(plan: &Plan<'_>, contender: Contender, round: u32, results: &mut Results
         if workloads.is_empty() && !idle {
             continue;
         }
-        if let Err(error) = under_load(plan, contender, workers, &workloads, idle, results) {
+        let loads = Loads {
+            round,
+            workers,
+            workloads,
+            idle,
+        };
+        if let Err(error) = under_load(plan, contender, &loads, results) {
             fail(results, Some(contender), &format!("{error:#}"));
         }
     }
@@ -163,7 +170,7 @@ fn turn(plan: &Plan<'_>, contender: Contender, round: u32, results: &mut Results
 
 fn setup(plan: &Plan<'_>, workers: usize, services: usize) -> anyhow::Result<Setup> {
     Ok(Setup {
-        ports: plan.ports,
+        ports: plan.claim.ports,
         processors: Processors::divide(workers)?,
         workers,
         peers_resume: plan.options.peers_resume,
@@ -172,21 +179,28 @@ fn setup(plan: &Plan<'_>, workers: usize, services: usize) -> anyhow::Result<Set
     })
 }
 
+/// What a pair is measured under, from its start to its end.
+struct Loads<'a> {
+    round: u32,
+    workers: usize,
+    workloads: Vec<&'a Workload>,
+    /// Its memory before.
+    idle: bool,
+}
+
 fn under_load(
     plan: &Plan<'_>,
     contender: Contender,
-    workers: usize,
-    workloads: &[&Workload],
-    idle: bool,
+    loads: &Loads<'_>,
     results: &mut Results,
 ) -> anyhow::Result<()> {
-    let setup = setup(plan, workers, 0)?;
+    let setup = setup(plan, loads.workers, 0)?;
     let mut pair = Pair::start(contender, &plan.programs, &setup)?;
-    if idle {
+    if loads.idle {
         memory::idle(&pair, contender, results)?;
     }
     measure::probe(&mut pair, &LANES, &setup.processors)?;
-    for workload in workloads {
+    for workload in &loads.workloads {
         match measure::workload(&mut pair, workload, plan.times, &setup.processors) {
             Ok(sample) => {
                 let micros = sample.microseconds();
@@ -197,7 +211,8 @@ fn under_load(
                     micros.map_or("-".to_owned(), |micros| format!("{micros:.1}")),
                     sample.outcome.latency[2],
                 ));
-                results.add_sample(workload.name, contender, sample);
+                let round = loads.round;
+                results.add_sample(workload.name, contender, Sample { round, ..sample });
             }
             Err(error) => {
                 let what = format!("{}: {error:#}", workload.name);

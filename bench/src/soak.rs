@@ -48,7 +48,7 @@ struct Sample {
 /// The subcommand.
 ///
 /// # Errors
-/// When the pair does not come up or requests fail.
+/// When the pair does not come up or does not stay, or many requests fail.
 pub(crate) fn command(options: &Options) -> anyhow::Result<ExitCode> {
     let _alone = exclusive::wait();
     let own = std::env::current_exe().context("find this program")?;
@@ -57,8 +57,9 @@ pub(crate) fn command(options: &Options) -> anyhow::Result<ExitCode> {
         envoy: Err("not needed".to_owned()),
         haproxy: Err("not needed".to_owned()),
     };
+    let claim = Ports::claim(options.base_port)?;
     let setup = Setup {
-        ports: Ports::choose(options.base_port)?,
+        ports: claim.ports,
         processors: Processors::divide(1)?,
         workers: 1,
         peers_resume: false,
@@ -99,11 +100,18 @@ fn samples(options: &Options, pair: &mut Pair, setup: &Setup) -> anyhow::Result<
     let pieces = u64::from(options.minutes) * 60 / PIECE.as_secs();
     let mut samples = Vec::new();
     let start = std::time::Instant::now();
+    let mut failed = 0;
     for (piece, kind) in (0..pieces).zip(kinds.iter().cycle()) {
-        let sample = measure::workload(pair, kind, times, &setup.processors)
-            .with_context(|| format!("piece {piece}, {}", kind.name))?;
+        if let Err(error) = measure::workload(pair, kind, times, &setup.processors) {
+            pair.check()?;
+            // On a busy machine: what counts here is memory, as long as it is under load.
+            writeln!(std::io::stderr(), "piece {piece}, {}: {error:#}", kind.name)?;
+            failed += 1;
+            ensure!(failed * 10 <= pieces, "every tenth piece has failed");
+        }
+        let memory = measure::memory(pair)?;
         let of = |proxy: usize| {
-            let memory = sample.memory.get(proxy).copied().unwrap_or_default();
+            let memory = memory.get(proxy).copied().unwrap_or_default();
             memory.anonymous as f64
         };
         let sample = Sample {

@@ -181,8 +181,9 @@ pub(crate) fn command(options: &Options) -> anyhow::Result<()> {
     let own = std::env::current_exe().context("find this program")?;
     let own = own.parent().context("find this program's directory")?;
     let own = found(&install::ours(own))?;
+    let claim = Ports::claim(options.base_port)?;
     let setup = Setup {
-        ports: Ports::choose(options.base_port)?,
+        ports: claim.ports,
         processors: Processors::default(),
         workers: 1,
         peers_resume: false,

@@ -113,13 +113,76 @@ fn a_missing_contender_is_told_and_the_rest_goes_on() {
 }
 
 #[test]
+fn a_run_that_measures_nothing_fails() {
+    let arguments = ["--contender", "envoy", "--envoy", "/nonexistent/envoy"];
+    let output = bench(free_ports(), &arguments)
+        .args(["--only", "http1-mtls-1000"])
+        .output()
+        .unwrap();
+    let text = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("failed: nothing was measured"), "{text}");
+}
+
+/// Neither the one who is killed nor the others may be silent about it.
+#[test]
+fn a_process_that_is_killed_is_told_and_the_rest_goes_on() {
+    let base = free_ports();
+    for (kind, message) in [
+        (
+            "server",
+            "no mesh: http1-mtls-1000: the server has ended: killed by SIGKILL",
+        ),
+        (
+            "load",
+            "no mesh: http1-mtls-1000: the load generator has ended: killed by SIGKILL",
+        ),
+    ] {
+        let run = bench(
+            base,
+            &["--contender", "direct", "--only", "http1-mtls-1000"],
+        )
+        .args(["--rounds", "2", "--seconds", "1"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+        // Under load: before it only the server is there.
+        let child = |kind| child_of(run.id(), kind);
+        eventually("the load runs", || child("load").is_some());
+        let victim = i32::try_from(child(kind).unwrap()).unwrap();
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(victim),
+            nix::sys::signal::SIGKILL,
+        )
+        .unwrap();
+        let output = run.wait_with_output().unwrap();
+        let text = text(&output);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains(message), "{text}");
+        assert!(text.contains("http1-mtls-1000  no mesh"), "{text}");
+    }
+}
+
+/// A child of a process that runs a subcommand of the benchmark.
+fn child_of(parent: u32, subcommand: &str) -> Option<u32> {
+    let children =
+        std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).ok()?;
+    let mut children = children.split_whitespace().filter_map(|id| id.parse().ok());
+    children.find(|id| {
+        let words = std::fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+        words.split(|byte| *byte == 0).nth(1) == Some(subcommand.as_bytes())
+    })
+}
+
+#[test]
 fn a_taken_port_is_named() {
     let base = free_ports();
     let _taken = TcpListener::bind(("0.0.0.0", base + SERVER)).unwrap();
     let arguments = ["--contender", "direct", "--only", "grpc-mtls-1000"];
     let output = bench(base, &arguments).output().unwrap();
     let text = text(&output);
-    assert!(output.status.success(), "{text}");
+    assert_eq!(output.status.code(), Some(1), "{text}");
     let message = format!("no mesh: port {} is taken", base + SERVER);
     assert!(text.contains(&message), "{text}");
 }

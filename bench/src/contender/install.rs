@@ -125,5 +125,8 @@ pub(crate) fn version(program: &Path, argument: &str) -> String {
     };
     let text = String::from_utf8_lossy(&output.stdout);
     let line = text.lines().map(str::trim).find(|line| !line.is_empty());
+    // Envoy begins with the path by which it was called, which is nobody's business.
+    let path = program.to_string_lossy();
+    let line = line.map(|line| line.strip_prefix(&*path).unwrap_or(line).trim());
     line.unwrap_or("unknown").to_owned()
 }

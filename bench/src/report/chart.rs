@@ -117,6 +117,7 @@ mod tests {
                 latency: [0.0; 4],
             };
             let sample = Sample {
+                round: 0,
                 outcome,
                 processor_seconds: vec![seconds, seconds],
                 memory: Vec::new(),

@@ -110,10 +110,8 @@ pub(super) fn ratio(
     other: Contender,
     figure: impl Fn(&Sample) -> Option<f64>,
 ) -> Option<[f64; 3]> {
-    let ours = results.samples(workload, contender).iter();
-    let theirs = results.samples(workload, other);
-    let ratios: Vec<f64> = ours
-        .zip(theirs)
+    let ratios: Vec<f64> = results
+        .pairs(workload, contender, other)
         .filter_map(|(ours, theirs)| Some(figure(ours)? / figure(theirs)?))
         .filter(|ratio| ratio.is_finite())
         .collect();

@@ -149,13 +149,15 @@ fn processor(results: &Results) -> Vec<Verdict> {
 /// Added latency: beyond that of no mesh in the same round.
 fn latency(results: &Results) -> Vec<Verdict> {
     let added = |percentile: usize| -> Option<[f64; 3]> {
-        let of = |contender| results.samples(HTTP1_1000, contender).iter();
-        let latency = |sample: &Sample| sample.outcome.latency[percentile];
-        let ratios: Vec<f64> = of(Mesh)
-            .zip(of(Envoy))
-            .zip(of(Direct))
-            .map(|((ours, envoys), none)| {
-                (latency(ours) - latency(none)) / (latency(envoys) - latency(none))
+        let beyond = |contender| {
+            let pairs = results.pairs(HTTP1_1000, contender, Direct);
+            let latency = |sample: &Sample| sample.outcome.latency[percentile];
+            pairs.map(move |(one, none)| (one.round, latency(one) - latency(none)))
+        };
+        let ratios: Vec<f64> = beyond(Mesh)
+            .filter_map(|(round, ours)| {
+                let (_, envoys) = beyond(Envoy).find(|(other, _)| *other == round)?;
+                Some(ours / envoys)
             })
             .filter(|ratio| ratio.is_finite())
             .collect();
