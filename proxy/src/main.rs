@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 use tokio::task::{LocalSet, spawn_local};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: mesh_sys::alloc::Allocator = mesh_sys::alloc::Allocator;
 
 /// Longest wait for the workers after their listeners were told to close.
 const LAST_WORKER: Duration = Duration::from_secs(10);

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
+
 use crate::access_log::AccessLogSpec;
 use crate::authz::{AuthzInput, Rbac, Verdict};
 use crate::table::RouteTable;
@@ -74,7 +76,7 @@ pub struct HttpManager {
     /// Tracing settings, `None`: no spans are reported (headers are still passed on).
     pub tracing: Option<Tracing>,
     /// `via` value to append, if any.
-    pub via: Option<Arc<str>>,
+    pub via: Option<HeaderValue>,
 }
 
 /// Where a manager's routes come from.
@@ -112,9 +114,9 @@ pub enum Codec {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServerHeader {
     /// Replace by this name.
-    Overwrite(Arc<str>),
+    Overwrite(HeaderValue),
     /// Write this name if there is none.
-    AppendIfAbsent(Arc<str>),
+    AppendIfAbsent(HeaderValue),
     /// Leave it alone.
     PassThrough,
 }

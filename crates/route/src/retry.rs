@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use crate::strings::StringMatcher;
 
@@ -132,6 +132,8 @@ pub enum Outcome<'a> {
     PerTryTimeout,
 }
 
+static RATE_LIMITED: HeaderName = HeaderName::from_static("x-envoy-ratelimited");
+
 impl RetryPolicy {
     /// Whether to try again and after which pause. `retries_done`: 0 after the first attempt;
     /// `random`: jitter. The cluster's retry limit is the caller's to ask
@@ -177,7 +179,7 @@ impl RetryPolicy {
     }
 
     fn retries_response(&self, status: u16, grpc_status: Option<u16>, headers: &HeaderMap) -> bool {
-        if headers.contains_key("x-envoy-ratelimited") {
+        if headers.contains_key(&RATE_LIMITED) {
             return self.on.has(RetryOn::RATE_LIMITED);
         }
         let by_status = match status {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use crate::conditions::{derive, drawn};
 use crate::cors::Cors;
@@ -147,10 +147,8 @@ impl ForwardRoute {
             let asked = grpc_timeout(headers)?;
             Some(if max.is_zero() { asked } else { asked.min(max) })
         });
-        let total = milliseconds(headers, "x-envoy-upstream-rq-timeout-ms")
-            .or(grpc)
-            .or(self.timeout);
-        let per_try = milliseconds(headers, "x-envoy-upstream-rq-per-try-timeout-ms")
+        let total = milliseconds(headers, &TIMEOUT).or(grpc).or(self.timeout);
+        let per_try = milliseconds(headers, &PER_TRY_TIMEOUT)
             .or_else(|| self.retry.as_ref().and_then(|retry| retry.per_try_timeout));
         let total = total.filter(|time| !time.is_zero());
         Timeouts {
@@ -197,7 +195,13 @@ impl ForwardRoute {
     }
 }
 
-fn milliseconds(headers: &HeaderMap, name: &str) -> Option<Duration> {
+// A name of static type is found without being parsed.
+static TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-upstream-rq-timeout-ms");
+static PER_TRY_TIMEOUT: HeaderName =
+    HeaderName::from_static("x-envoy-upstream-rq-per-try-timeout-ms");
+static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+
+fn milliseconds(headers: &HeaderMap, name: &HeaderName) -> Option<Duration> {
     headers
         .get(name)?
         .to_str()
@@ -209,7 +213,7 @@ fn milliseconds(headers: &HeaderMap, name: &str) -> Option<Duration> {
 
 /// Source: gRPC over HTTP/2, `Timeout -> "grpc-timeout" TimeoutValue TimeoutUnit`.
 fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let text = headers.get(&GRPC_TIMEOUT)?.to_str().ok()?;
     let (value, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let value: u64 = value.parse().ok()?;
     Some(match unit {

@@ -1,9 +1,10 @@
 //! Linux system calls of the mesh: sockets, original destination, network namespaces, nftables,
-//! links, descriptor passing, isolated processes.
+//! links, descriptor passing, isolated processes, memory.
 //!
 //! The only crate of the mesh with `unsafe`; each block says why it is sound. Nothing here knows
 //! what a proxy or a pod is: the proxy (capture, listeners) and the local platform (pods) build on it.
 
+pub mod alloc;
 pub mod caps;
 pub mod fdpass;
 pub mod link;

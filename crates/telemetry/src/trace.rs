@@ -4,6 +4,9 @@
 //! writes the headers of the formats that it found; `tracestate` and other headers stay as
 //! they are.
 
+use std::ops::Range;
+
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use rand::Rng;
 
@@ -86,19 +89,19 @@ pub struct Context {
 
 impl Context {
     /// Reads the context of a request. Where several formats are present, W3C wins over B3 single
-    /// over B3 multiple, and all of them are remembered. `None` without a valid one.
+    /// over B3 multiple, and all that are there are remembered. `None` without a valid one.
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let w3c = text(headers, &TRACEPARENT).and_then(parse_traceparent);
-        let b3_single = text(headers, &B3).and_then(parse_b3_single);
-        let b3_multi = parse_b3_multi(headers);
+        let b3_single = || text(headers, &B3).and_then(parse_b3_single);
+        let found = w3c.or_else(b3_single);
+        let found = found.or_else(|| parse_b3_multi(headers))?;
+        // What is beside the one that counts is replaced, whatever it says.
         let formats = Formats {
             w3c: w3c.is_some(),
-            b3_single: b3_single.is_some(),
-            b3_multi: b3_multi.is_some(),
+            b3_single: headers.contains_key(B3),
+            b3_multi: headers.contains_key(B3_TRACE_ID),
         };
-        let mut found = w3c.or(b3_single).or(b3_multi)?;
-        found.formats = formats;
-        Some(found)
+        Some(Self { formats, ..found })
     }
 
     /// A new trace with its root span.
@@ -130,12 +133,9 @@ impl Context {
         } else {
             Formats::NEW_TRACE
         };
+        let text = self.text();
         if formats.w3c {
-            let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-            write_hex(&mut text[3..35], self.trace_id);
-            write_hex(&mut text[36..52], self.span_id.into());
-            text[54] += u8::from(self.sampling.is_sampled());
-            set(headers, TRACEPARENT, &text);
+            headers.insert(TRACEPARENT, shared(text.slice(..W3C_BYTES)));
         }
         if formats.b3_single {
             let flag = match self.sampling {
@@ -149,37 +149,50 @@ impl Context {
                 _ => String::new(),
             };
             let text = format!("{:032x}-{:016x}{flag}{parent}", self.trace_id, self.span_id);
-            set(headers, B3, text.as_bytes());
+            headers.insert(B3, shared(text.into()));
         }
         if formats.b3_multi {
-            self.write_b3_multi(headers);
+            self.write_b3_multi(headers, &text);
         }
     }
 
-    fn write_b3_multi(&self, headers: &mut HeaderMap) {
-        let mut trace_id = [0; 32];
-        write_hex(&mut trace_id, self.trace_id);
-        set(headers, B3_TRACE_ID, &trace_id);
-        let mut span_id = [0; 16];
-        write_hex(&mut span_id, self.span_id.into());
-        set(headers, B3_SPAN_ID, &span_id);
-        match self.parent_span_id {
-            Some(parent) => {
-                write_hex(&mut span_id, parent.into());
-                set(headers, B3_PARENT_SPAN_ID, &span_id);
-            }
-            None => {
-                headers.remove(B3_PARENT_SPAN_ID);
-            }
+    /// `traceparent`, whose parts are B3's too, and the parent: one allocation for all values.
+    fn text(&self) -> Bytes {
+        let mut text = [0; W3C_BYTES + 16];
+        text[..W3C_BYTES]
+            .copy_from_slice(b"00-00000000000000000000000000000000-0000000000000000-00");
+        write_hex(&mut text[TRACE_ID], self.trace_id);
+        write_hex(&mut text[SPAN_ID], self.span_id.into());
+        text[W3C_BYTES - 1] += u8::from(self.sampling.is_sampled());
+        write_hex(
+            &mut text[W3C_BYTES..],
+            self.parent_span_id.unwrap_or_default().into(),
+        );
+        Bytes::copy_from_slice(&text)
+    }
+
+    fn write_b3_multi(&self, headers: &mut HeaderMap, text: &Bytes) {
+        headers.insert(B3_TRACE_ID, shared(text.slice(TRACE_ID)));
+        headers.insert(B3_SPAN_ID, shared(text.slice(SPAN_ID)));
+        if self.parent_span_id.is_some() {
+            headers.insert(B3_PARENT_SPAN_ID, shared(text.slice(W3C_BYTES..)));
+        } else {
+            headers.remove(B3_PARENT_SPAN_ID);
         }
-        match self.sampling {
-            Sampling::Accept => set(headers, B3_SAMPLED, b"1"),
-            Sampling::Deny => set(headers, B3_SAMPLED, b"0"),
-            Sampling::Debug => set(headers, B3_FLAGS, b"1"),
-            Sampling::Defer => {}
-        }
+        let (name, flag) = match self.sampling {
+            Sampling::Accept => (B3_SAMPLED, "1"),
+            Sampling::Deny => (B3_SAMPLED, "0"),
+            Sampling::Debug => (B3_FLAGS, "1"),
+            Sampling::Defer => return,
+        };
+        headers.insert(name, HeaderValue::from_static(flag));
     }
 }
+
+/// Length of a `traceparent` of version 0, and where in it the trace and the span stand.
+const W3C_BYTES: usize = 55;
+const TRACE_ID: Range<usize> = 3..35;
+const SPAN_ID: Range<usize> = 36..52;
 
 /// Decides which new traces are recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -230,7 +243,7 @@ pub fn new_request_id(rng: &mut impl Rng) -> HeaderValue {
     for (start, end, shift) in groups {
         write_hex(&mut text[start..end], bits >> shift);
     }
-    value(&text)
+    shared(Bytes::copy_from_slice(&text))
 }
 
 fn nonzero(rng: &mut impl Rng) -> u64 {
@@ -241,12 +254,8 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-fn set(headers: &mut HeaderMap, name: HeaderName, text: &[u8]) {
-    headers.insert(name, value(text));
-}
-
-fn value(text: &[u8]) -> HeaderValue {
-    HeaderValue::from_bytes(text).expect("hexadecimal digits and dashes are a header value")
+fn shared(text: Bytes) -> HeaderValue {
+    HeaderValue::from_maybe_shared(text).expect("hexadecimal digits and dashes are a header value")
 }
 
 /// The lowest digits of `number`, as many as fit. `format!` goes through dynamic dispatch per
@@ -342,11 +351,19 @@ fn lower_hex(text: &str, digits: usize) -> Option<u128> {
 }
 
 fn hex(text: &str, digits: usize) -> Option<u128> {
-    // from_str_radix alone would accept a sign.
-    if text.len() != digits || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    if text.len() != digits {
         return None;
     }
-    u128::from_str_radix(text, 16).ok()
+    // from_str_radix multiplies, and would accept a sign.
+    text.bytes().try_fold(0, |number, byte| {
+        let digit = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            b'A'..=b'F' => byte - b'A' + 10,
+            _ => return None,
+        };
+        Some(number << 4 | u128::from(digit))
+    })
 }
 
 #[cfg(test)]

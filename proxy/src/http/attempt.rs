@@ -248,8 +248,7 @@ pub(crate) fn build(
     body: RequestBody,
 ) -> Result<Request<RequestBody>, Failure> {
     let (head, view) = (cx.head, cx.head.view());
-    let mut headers = HeaderMap::with_capacity(head.headers.len() + 8);
-    headers.clone_from(&head.headers);
+    let mut headers = head.headers.clone();
     let upgrades =
         head.upgrade.is_some() && version < Version::HTTP_2 && head.method != Method::CONNECT
             || head

@@ -86,13 +86,8 @@ pub(crate) fn upstream_response(
     {
         headers.insert(name::X_REQUEST_ID, id.clone());
     }
-    if let Some(via) = finish
-        .manager
-        .via
-        .as_deref()
-        .and_then(|via| HeaderValue::from_str(via).ok())
-    {
-        headers.append(header::VIA, via);
+    if let Some(via) = &finish.manager.via {
+        headers.append(header::VIA, via.clone());
     }
     server_header(headers, finish.manager);
 }
@@ -132,9 +127,7 @@ pub(crate) fn server_header(headers: &mut HeaderMap, manager: &HttpManager) {
     if keep && headers.contains_key(header::SERVER) {
         return;
     }
-    if let Ok(value) = HeaderValue::from_str(name) {
-        headers.insert(header::SERVER, value);
-    }
+    headers.insert(header::SERVER, name.clone());
 }
 
 /// hyper's note of the upstream's header case, if the client's side writes names as they came.

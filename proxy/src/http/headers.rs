@@ -135,6 +135,10 @@ pub(crate) enum Upgrade {
 /// Removes what concerns one connection only: fields named by Connection and the known ones.
 /// `TE: trailers` stays, gRPC servers refuse calls without it.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap, upgrade: Upgrade) {
+    // One look at all names is cheaper than eight look-ups that find nothing.
+    if upgrade == Upgrade::Strip && !headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
+        return;
+    }
     if headers.contains_key(header::CONNECTION) {
         strip_named_by_connection(headers);
         headers.remove(header::CONNECTION);
@@ -163,6 +167,16 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap, upgrade: Upgrade) {
         }
     }
 }
+
+static HOP_BY_HOP: [HeaderName; 7] = [
+    header::CONNECTION,
+    header::TRANSFER_ENCODING,
+    header::TE,
+    header::UPGRADE,
+    name::KEEP_ALIVE,
+    name::PROXY_CONNECTION,
+    name::HTTP2_SETTINGS,
+];
 
 /// Cold: most Connection fields say only `keep-alive` or `close`.
 fn strip_named_by_connection(headers: &mut HeaderMap) {

@@ -1,7 +1,7 @@
 //! Messages out: heads, chunks, trailers, appended to a write buffer.
 
-use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{self, HeaderMap, HeaderName};
+use bytes::{BufMut, Bytes};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Uri, Version};
 use smallvec::SmallVec;
 
@@ -35,13 +35,13 @@ pub struct RequestLine<'a> {
 
 /// A request's head.
 pub fn request_head(
-    out: &mut BytesMut,
+    out: &mut Vec<u8>,
     line: &RequestLine<'_>,
     headers: &HeaderMap,
     framing: Framing,
     case: Option<&OriginalCase>,
 ) {
-    out.reserve(512);
+    out.reserve(LINES_BYTES + size(headers));
     out.put_slice(line.method.as_str().as_bytes());
     out.put_u8(b' ');
     match (line.target.authority(), line.target.path_and_query()) {
@@ -74,14 +74,14 @@ pub enum Persistence {
 
 /// A response's head. `date`: written if the fields have none.
 pub fn response_head(
-    out: &mut BytesMut,
+    out: &mut Vec<u8>,
     status: StatusCode,
     headers: &HeaderMap,
     framing: Option<Framing>,
     persistence: Persistence,
     case: Option<&OriginalCase>,
 ) {
-    out.reserve(512);
+    out.reserve(LINES_BYTES + size(headers));
     out.put_slice(b"HTTP/1.1 ");
     out.put_slice(status.as_str().as_bytes());
     out.put_u8(b' ');
@@ -104,7 +104,7 @@ pub fn response_head(
 }
 
 /// A short answer to what is no request, before closing.
-pub fn refusal(out: &mut BytesMut, status: StatusCode) {
+pub fn refusal(out: &mut Vec<u8>, status: StatusCode) {
     let reason = status.canonical_reason().unwrap_or_default();
     let mut headers = HeaderMap::new();
     headers.insert(
@@ -116,7 +116,16 @@ pub fn refusal(out: &mut BytesMut, status: StatusCode) {
     out.put_slice(reason.as_bytes());
 }
 
-fn frame(out: &mut BytesMut, headers: &HeaderMap, framing: Framing) {
+/// Room for what surrounds the fields, and a short body.
+const LINES_BYTES: usize = 512;
+
+/// Bytes of all fields.
+fn size(headers: &HeaderMap) -> usize {
+    let bytes = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
+    headers.iter().map(bytes).sum()
+}
+
+fn frame(out: &mut Vec<u8>, headers: &HeaderMap, framing: Framing) {
     match framing {
         Framing::Chunked => out.put_slice(b"transfer-encoding: chunked\r\n"),
         Framing::Length(_) | Framing::Empty if headers.contains_key(header::CONTENT_LENGTH) => {}
@@ -126,19 +135,15 @@ fn frame(out: &mut BytesMut, headers: &HeaderMap, framing: Framing) {
     }
 }
 
-fn length(out: &mut BytesMut, bytes: u64) {
+fn length(out: &mut Vec<u8>, bytes: u64) {
     out.put_slice(b"content-length: ");
     out.put_slice(itoa::Buffer::new().format(bytes).as_bytes());
     out.put_slice(b"\r\n");
 }
 
-fn fields(out: &mut BytesMut, headers: &HeaderMap, case: Option<&OriginalCase>) {
+fn fields(out: &mut Vec<u8>, headers: &HeaderMap, case: Option<&OriginalCase>) {
     match case {
         None => {
-            let bytes = headers
-                .iter()
-                .map(|(name, value)| name.as_str().len() + value.len() + 4);
-            out.reserve(bytes.sum());
             for (name, value) in headers {
                 field(out, name.as_str().as_bytes(), value.as_bytes());
             }
@@ -147,7 +152,7 @@ fn fields(out: &mut BytesMut, headers: &HeaderMap, case: Option<&OriginalCase>) 
     }
 }
 
-fn fields_as_written(out: &mut BytesMut, headers: &HeaderMap, case: &OriginalCase) {
+fn fields_as_written(out: &mut Vec<u8>, headers: &HeaderMap, case: &OriginalCase) {
     let mut counts: SmallVec<[(&HeaderName, usize); 16]> = SmallVec::new();
     for (name, value) in headers {
         let nth = match counts.iter_mut().find(|(known, _)| *known == name) {
@@ -166,7 +171,7 @@ fn fields_as_written(out: &mut BytesMut, headers: &HeaderMap, case: &OriginalCas
     }
 }
 
-fn field(out: &mut BytesMut, name: &[u8], value: &[u8]) {
+fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.put_slice(name);
     out.put_slice(b": ");
     out.put_slice(value);
@@ -174,7 +179,7 @@ fn field(out: &mut BytesMut, name: &[u8], value: &[u8]) {
 }
 
 /// What precedes a chunk's data; [`CHUNK_END`] follows it. `bytes`: not 0.
-pub fn chunk_start(out: &mut BytesMut, bytes: usize) {
+pub fn chunk_start(out: &mut Vec<u8>, bytes: usize) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let mut digits = [0_u8; 18];
     let mut at = 16;
@@ -193,7 +198,7 @@ pub fn chunk_start(out: &mut BytesMut, bytes: usize) {
 pub const CHUNK_END: &[u8] = b"\r\n";
 
 /// The last chunk, with trailers.
-pub fn last_chunk(out: &mut BytesMut, trailers: Option<&HeaderMap>) {
+pub fn last_chunk(out: &mut Vec<u8>, trailers: Option<&HeaderMap>) {
     out.put_slice(b"0\r\n");
     if let Some(trailers) = trailers {
         fields(out, trailers, None);
@@ -213,7 +218,7 @@ mod date {
     use std::io::Write as _;
     use std::time::{Duration, SystemTime};
 
-    use bytes::{BufMut, BytesMut};
+    use bytes::BufMut;
 
     struct Cached {
         until: SystemTime,
@@ -226,7 +231,7 @@ mod date {
         };
     }
 
-    pub(super) fn write(out: &mut BytesMut) {
+    pub(super) fn write(out: &mut Vec<u8>) {
         let now = SystemTime::now();
         CACHED.with_borrow_mut(|cached| {
             if now >= cached.until {

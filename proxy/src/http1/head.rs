@@ -8,7 +8,10 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Extensions, Method, StatusCode, Uri, Version};
 
+use mesh_telemetry::trace::{B3_PARENT_SPAN_ID, B3_SAMPLED, B3_SPAN_ID, B3_TRACE_ID, TRACEPARENT};
+
 use super::encode::OriginalCase;
+use crate::http::headers::name as names;
 
 mod scanner;
 
@@ -263,12 +266,34 @@ pub fn trailers(bytes: &Bytes) -> Result<HeaderMap, HeadError> {
     Ok(map)
 }
 
+/// Names that `http` does not know and nearly every request in a mesh has: found here they cost no
+/// allocation. As they are written between proxies.
+static USUAL: [HeaderName; 11] = [
+    names::X_FORWARDED_PROTO,
+    names::X_REQUEST_ID,
+    TRACEPARENT,
+    B3_TRACE_ID,
+    B3_SPAN_ID,
+    B3_PARENT_SPAN_ID,
+    B3_SAMPLED,
+    names::X_ENVOY_ATTEMPT_COUNT,
+    names::X_ENVOY_UPSTREAM_SERVICE_TIME,
+    names::X_FORWARDED_CLIENT_CERT,
+    names::X_FORWARDED_FOR,
+];
+
+fn name(written: &str) -> Result<HeaderName, HeadError> {
+    if let Some(usual) = USUAL.iter().find(|name| name.as_str() == written) {
+        return Ok(usual.clone());
+    }
+    HeaderName::from_bytes(written.as_bytes()).map_err(|_| HeadError::Syntax("field name"))
+}
+
 fn read_field(
     bytes: &Bytes,
     field: &httparse::Header<'_>,
 ) -> Result<(HeaderName, HeaderValue), HeadError> {
-    let name = HeaderName::from_bytes(field.name.as_bytes())
-        .map_err(|_| HeadError::Syntax("field name"))?;
+    let name = name(field.name)?;
     let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value))
         .map_err(|_| HeadError::Syntax("field value"))?;
     Ok((name, value))

@@ -2,16 +2,17 @@
 
 use std::future::Future as _;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
 use super::encode::CHUNK_END;
 
-/// A first read: holds nearly every head with a small body.
+/// A first read, to the stack: holds nearly every head with a small body.
 const READ_BYTES: usize = 8 * 1024;
 /// A read in the middle of a body: 4 TLS records.
 const BULK_READ_BYTES: usize = 64 * 1024;
@@ -25,7 +26,9 @@ const WRITE_HIGH_BYTES: usize = 64 * 1024;
 pub(super) struct Io<S> {
     stream: S,
     pub(super) read: BytesMut,
-    pub(super) write: BytesMut,
+    pub(super) write: Vec<u8>,
+    /// Bytes of `write` that are written.
+    written: usize,
     /// Data that follows `write`, not copied.
     large: Bytes,
     /// What follows `large`.
@@ -43,7 +46,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
         Self {
             stream,
             read: prefix.into(),
-            write: BytesMut::new(),
+            write: Vec::new(),
+            written: 0,
             large: Bytes::new(),
             end: Bytes::new(),
             unflushed: false,
@@ -62,33 +66,38 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
         if self.ended {
             return Poll::Ready(Ok(0));
         }
-        let wanted = if self.bulk {
-            BULK_READ_BYTES
+        let polled = if self.bulk {
+            self.poll_read_bulk(cx)
         } else {
-            READ_BYTES
+            self.poll_read(cx)
         };
-        if self.read.capacity() - self.read.len() < wanted / 2 {
-            self.read.reserve(wanted);
-        }
-        let room = self.read.capacity() - self.read.len();
-        let polled = pin!(self.stream.read_buf(&mut self.read)).poll(cx);
         match polled {
-            Poll::Pending => {
-                if self.read.is_empty() {
-                    self.read = BytesMut::new();
-                }
-                Poll::Pending
-            }
+            Poll::Pending if self.read.is_empty() => self.read = BytesMut::new(),
+            Poll::Pending => {}
             Poll::Ready(Ok(bytes)) => {
                 self.ended = bytes == 0;
-                self.bulk = bytes == room || (self.bulk && bytes > READ_BYTES);
-                Poll::Ready(Ok(bytes))
+                self.bulk = bytes >= READ_BYTES;
             }
-            Poll::Ready(Err(error)) => {
-                self.ended = true;
-                Poll::Ready(Err(error))
-            }
+            Poll::Ready(Err(_)) => self.ended = true,
         }
+        polled
+    }
+
+    /// Most polls find nothing, and most messages are small: the buffer is made once it is known
+    /// how long it must be.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut stack = [const { MaybeUninit::uninit() }; READ_BYTES];
+        let mut buffer = ReadBuf::uninit(&mut stack);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+        self.read.extend_from_slice(buffer.filled());
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    fn poll_read_bulk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.read.capacity() - self.read.len() < BULK_READ_BYTES / 2 {
+            self.read.reserve(BULK_READ_BYTES);
+        }
+        pin!(self.stream.read_buf(&mut self.read)).poll(cx)
     }
 
     /// Appends data, in a chunk of its own if `chunked`. Only when [`Io::has_room`].
@@ -120,14 +129,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
             super::encode::last_chunk(&mut self.write, trailers);
             return;
         }
-        let mut end = BytesMut::from(&*self.end);
+        let mut end = self.end.to_vec();
         super::encode::last_chunk(&mut end, trailers);
-        self.end = end.freeze();
+        self.end = end.into();
     }
 
     /// The peer reads no more.
     pub(super) fn discard_output(&mut self) {
-        self.write.clear();
+        self.write = Vec::new();
+        self.written = 0;
         self.large.clear();
         self.end.clear();
         self.unflushed = false;
@@ -146,11 +156,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.has_unwritten() {
             self.unflushed = true;
+            let head = &self.write[self.written..];
             let written = if self.large.is_empty() && self.end.is_empty() {
-                ready!(Pin::new(&mut self.stream).poll_write(cx, &self.write))?
+                ready!(Pin::new(&mut self.stream).poll_write(cx, head))?
             } else {
                 let slices = [
-                    IoSlice::new(&self.write),
+                    IoSlice::new(head),
                     IoSlice::new(&self.large),
                     IoSlice::new(&self.end),
                 ];
@@ -167,17 +178,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
     }
 
     fn advance(&mut self, written: usize) {
-        let head = written.min(self.write.len());
-        self.write.advance(head);
+        let head = written.min(self.write.len() - self.written);
+        self.written += head;
         let large = (written - head).min(self.large.len());
         self.large.advance(large);
         self.end.advance(written - head - large);
         if self.large.is_empty() {
             self.large = Bytes::new();
         }
-        if self.write.is_empty() {
+        if self.written == self.write.len() {
             // Frees the buffer: between messages a connection should cost nothing.
-            self.write = BytesMut::new();
+            self.write = Vec::new();
+            self.written = 0;
         }
     }
 

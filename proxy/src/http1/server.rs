@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header;
 use http::{HeaderMap, Method, Request, Response, Version};
 use http_body::{Frame, SizeHint};
@@ -193,9 +193,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
         {
             let case = parts.extensions.get::<OriginalCase>();
             let mut io = self.io.borrow_mut();
-            let out: &mut BytesMut = &mut io.write;
             encode::response_head(
-                out,
+                &mut io.write,
                 parts.status,
                 &parts.headers,
                 plan.framing,

@@ -186,7 +186,7 @@ pub(crate) fn requests(input: &[u8]) {
         if method != Method::CONNECT && !target.starts_with('/') && target != "*" {
             continue;
         }
-        let mut out = BytesMut::new();
+        let mut out = Vec::new();
         let mut headers = message.headers.clone();
         headers.remove(TRANSFER_ENCODING);
         let line = RequestLine {
@@ -226,7 +226,7 @@ pub(crate) fn responses(input: &[u8]) {
     let cut = hear(pieces(bytes, seed), LIMIT_BYTES, check, read);
     assert_same(&whole, &cut);
     for message in whole.messages.iter().filter(|message| message.ended) {
-        let mut out = BytesMut::new();
+        let mut out = Vec::new();
         let mut headers = message.headers.clone();
         headers.remove(TRANSFER_ENCODING);
         // As for a message that may have no body.
@@ -250,7 +250,7 @@ pub(crate) fn responses(input: &[u8]) {
     }
 }
 
-fn write_body<L>(out: &mut BytesMut, message: &Message<L>) {
+fn write_body<L>(out: &mut Vec<u8>, message: &Message<L>) {
     if message.framing != Framing::Chunked {
         out.extend_from_slice(&message.body);
         return;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use mesh_xds::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use mesh_xds::envoy::r#type::tracing::v3 as tracing;
 
@@ -74,7 +75,7 @@ pub(crate) fn manager(mut config: hcm::HttpConnectionManager) -> Result<HttpMana
             .map(tracing)
             .transpose()
             .at(|| "tracing".to_owned())?,
-        via: some_name(&take(&mut config.via)),
+        via: header_value(&take(&mut config.via), "via")?,
     };
     nothing_left(&config)?;
     Ok(compiled)
@@ -128,9 +129,20 @@ fn codec(kind: i32) -> Result<Codec, Refused> {
     })
 }
 
+/// `None`: empty.
+fn header_value(text: &str, field: &str) -> Result<Option<HeaderValue>, Refused> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let value = HeaderValue::from_str(text);
+    let value = value.map_err(|_| Refused::field(field, "no header can have this value"))?;
+    Ok(Some(value))
+}
+
 fn server_header(config: &mut hcm::HttpConnectionManager) -> Result<ServerHeader, Refused> {
     use hcm::http_connection_manager::ServerHeaderTransformation as Transformation;
-    let server = some_name(&take(&mut config.server_name)).unwrap_or_else(|| name("envoy"));
+    let server = header_value(&take(&mut config.server_name), "server_name")?
+        .unwrap_or(HeaderValue::from_static("envoy"));
     let how = take(&mut config.server_header_transformation);
     Ok(match known(how, "server_header_transformation")? {
         Transformation::Overwrite => ServerHeader::Overwrite(server),

@@ -55,6 +55,7 @@ enum Shape {
 #[derive(Debug, Clone)]
 pub struct Format {
     shape: Shape,
+    reads_response_headers: bool,
 }
 
 impl Format {
@@ -63,9 +64,7 @@ impl Format {
     /// # Errors
     /// [`FormatError`] that names the operator at fault.
     pub fn parse(text: &str) -> Result<Self, FormatError> {
-        Ok(Self {
-            shape: Shape::Text(parts(text)?),
-        })
+        Ok(Self::new(Shape::Text(parts(text)?)))
     }
 
     /// Compiles a JSON format: one object per line, fields in the given order. A value that is
@@ -83,24 +82,30 @@ impl Format {
             key.push(b':');
             compiled.push((key.into_boxed_slice(), parts(text)?));
         }
-        Ok(Self {
-            shape: Shape::Json(compiled),
-        })
+        Ok(Self::new(Shape::Json(compiled)))
     }
 
-    /// Whether [`Record::response_headers`] make a difference. The time that an upstream took is
-    /// known without them.
-    pub fn reads_response_headers(&self) -> bool {
+    fn new(shape: Shape) -> Self {
         let reads = |parts: &[Part]| {
             parts.iter().any(|part| match part {
                 Part::Literal(_) => false,
                 Part::Operator { operator, .. } => operator.reads_response_headers(),
             })
         };
-        match &self.shape {
+        let reads_response_headers = match &shape {
             Shape::Text(parts) => reads(parts),
             Shape::Json(fields) => fields.iter().any(|(_, parts)| reads(parts)),
+        };
+        Self {
+            shape,
+            reads_response_headers,
         }
+    }
+
+    /// Whether [`Record::response_headers`] make a difference. The time that an upstream took is
+    /// known without them.
+    pub fn reads_response_headers(&self) -> bool {
+        self.reads_response_headers
     }
 
     /// Appends the line for `record` to `out`.
@@ -166,7 +171,9 @@ fn render_text(parts: &[Part], record: &Record<'_>, out: &mut Vec<u8>) {
             } => {
                 let start = out.len();
                 if operator.write(record, out) {
-                    escape_controls(out, start);
+                    if operator.writes_foreign_text() {
+                        escape_controls(out, start);
+                    }
                     truncate(out, start, *max_bytes);
                 } else {
                     out.push(b'-');

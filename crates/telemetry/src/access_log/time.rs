@@ -1,7 +1,6 @@
 //! `%START_TIME%`: RFC 3339 with milliseconds in UTC, without an allocation.
 
 use std::cell::Cell;
-use std::io::Write as _;
 use std::time::{Duration, SystemTime};
 
 thread_local! {
@@ -20,8 +19,9 @@ pub(super) fn write_rfc3339_millis(time: SystemTime, out: &mut Vec<u8>) {
         LAST.set((since.as_secs(), text));
     }
     out.extend_from_slice(&text);
-    // Writing to a Vec cannot fail.
-    let _ = write!(out, ".{:03}Z", since.subsec_millis());
+    let mut fraction = *b".000Z";
+    digits(&mut fraction[1..4], since.subsec_millis().into());
+    out.extend_from_slice(&fraction);
 }
 
 /// Days to a Gregorian date. Source: Hinnant, "chrono-compatible low-level date algorithms".

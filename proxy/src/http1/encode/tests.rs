@@ -1,5 +1,3 @@
-use http::HeaderValue;
-
 use super::*;
 
 fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -13,14 +11,14 @@ fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
 }
 
 fn request(method: &Method, target: &str, framing: Framing) -> String {
-    let mut out = BytesMut::new();
+    let mut out = Vec::new();
     let target = target.parse().unwrap();
     let line = RequestLine {
         method,
         target: &target,
     };
     request_head(&mut out, &line, &headers(&[("host", "a")]), framing, None);
-    String::from_utf8(out.to_vec()).unwrap()
+    String::from_utf8(out).unwrap()
 }
 
 #[test]
@@ -46,7 +44,7 @@ fn requests_with_content_say_how_long_it_is() {
 
 #[test]
 fn a_response_has_a_date_and_one_length() {
-    let mut out = BytesMut::new();
+    let mut out = Vec::new();
     let fields = headers(&[("content-length", "5")]);
     let framing = Some(Framing::Length(5));
     response_head(
@@ -57,7 +55,7 @@ fn a_response_has_a_date_and_one_length() {
         Persistence::Close,
         None,
     );
-    let text = String::from_utf8(out.to_vec()).unwrap();
+    let text = String::from_utf8(out).unwrap();
     assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
     assert_eq!(text.matches("content-length").count(), 1, "{text}");
     assert!(text.contains("\r\nconnection: close\r\n"), "{text}");
@@ -69,7 +67,7 @@ fn a_response_has_a_date_and_one_length() {
 
 #[test]
 fn chunk_sizes_are_hexadecimal() {
-    let mut out = BytesMut::new();
+    let mut out = Vec::new();
     chunk_start(&mut out, 0x00ab_cdef);
     assert_eq!(&out[..], b"abcdef\r\n");
 }

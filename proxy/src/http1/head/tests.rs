@@ -199,7 +199,7 @@ fn written_case_is_kept_when_asked() {
     };
     let bytes = Bytes::from_static(b"GET / HTTP/1.1\r\nHoSt: a\r\nX-A: 1\r\n\r\n");
     let head = request(&bytes, &limits).unwrap();
-    let mut out = BytesMut::new();
+    let mut out = Vec::new();
     let line = super::super::encode::RequestLine {
         method: head.request.method(),
         target: head.request.uri(),

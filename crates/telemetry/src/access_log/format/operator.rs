@@ -191,6 +191,19 @@ impl Operator {
         )
     }
 
+    /// The value may hold what a peer wrote.
+    pub(super) fn writes_foreign_text(&self) -> bool {
+        let ours = matches!(
+            self,
+            Self::StartTime(_)
+                | Self::Protocol
+                | Self::ResponseFlags
+                | Self::ResponseFlagsLong
+                | Self::Address(..)
+        );
+        !ours && !self.is_number()
+    }
+
     /// The record's response headers are looked at.
     pub(super) fn reads_response_headers(&self) -> bool {
         let reads = |field: &Field| matches!(field, Field::Header(_));
@@ -365,6 +378,10 @@ fn write_millis(duration: Option<Duration>, out: &mut Vec<u8>) -> bool {
 
 /// No flag is a value too, `-`: in JSON it is not null, as Envoy writes it.
 fn write_flags(flags: ResponseFlags, out: &mut Vec<u8>) -> bool {
+    if flags.is_empty() {
+        out.push(b'-');
+        return true;
+    }
     write!(out, "{flags}").is_ok()
 }
 
@@ -397,11 +414,17 @@ fn write_ip(ip: IpAddr, out: &mut Vec<u8>) -> bool {
     let IpAddr::V4(v4) = ip else {
         return write!(out, "{ip}").is_ok();
     };
-    for (position, octet) in v4.octets().into_iter().enumerate() {
-        if position > 0 {
-            out.push(b'.');
+    let mut text = [b'.'; 15];
+    let mut length = 0;
+    for octet in v4.octets() {
+        for (power, least) in [(100, 100), (10, 10), (1, 0)] {
+            if octet >= least {
+                text[length] = b'0' + octet / power % 10;
+                length += 1;
+            }
         }
-        write_number(octet.into(), out);
+        length += 1; // the dot is there
     }
+    out.extend_from_slice(&text[..length - 1]);
     true
 }
