@@ -122,6 +122,9 @@ fn run(bootstrap: Bootstrap, log: LogHandle) -> anyhow::Result<()> {
     if let Err(error) = mesh_sys::socket::raise_nofile() {
         tracing::warn!(%error, "limit of open files stays as it is");
     }
+    if let Err(error) = mesh_sys::process::refuse_huge_pages() {
+        tracing::warn!(%error, "huge pages stay allowed, memory may be larger");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)

@@ -55,6 +55,15 @@ pub fn take_inherited(number: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// Keeps the kernel from backing this process and its later children with transparent huge pages, even
+/// where `/sys/kernel/mm/transparent_hugepage/enabled` says `always`: 2 MiB at a time is dear for a heap of a few.
+///
+/// # Errors
+/// As `prctl(2)`; callers log it and go on.
+pub fn refuse_huge_pages() -> io::Result<()> {
+    Ok(nix::sys::prctl::set_thp_disable(true)?)
+}
+
 /// Who a program runs as and what it may do.
 #[derive(Debug, Clone)]
 pub struct Credentials {

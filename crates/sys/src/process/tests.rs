@@ -31,6 +31,12 @@ fn isolated_program_is_process_two_and_root() {
 }
 
 #[test]
+fn refuses_huge_pages() {
+    refuse_huge_pages().unwrap();
+    assert!(nix::sys::prctl::get_thp_disable().unwrap());
+}
+
+#[test]
 fn missing_program_is_an_error() {
     let error = spawn_isolated(
         &mut Command::new("/no/such/program"),
