@@ -1,4 +1,7 @@
 //! A chart for the README: processor time per request and proxy, as bars.
+//!
+//! Ours has a colour, the others are grey and say how many times ours they are. It draws its own
+//! background, so that it can be read on any page, in the colours that the reader prefers.
 
 use std::fmt::Write as _;
 
@@ -10,18 +13,26 @@ use crate::workload::{GRPC, HTTP1, HTTP1_1600, HTTP2, TCP};
 const GROUPS: [(&str, &str); 5] = [
     (HTTP1, "HTTP/1.1, saturated"),
     (HTTP1_1600, "HTTP/1.1, 1,600/s"),
-    (HTTP2, "HTTP/2"),
-    (GRPC, "gRPC"),
-    (TCP, "TCP"),
+    (HTTP2, "HTTP/2, saturated"),
+    (GRPC, "gRPC, saturated"),
+    (TCP, "TCP, saturated"),
 ];
 
-const BAR: u32 = 16;
-const GAP: u32 = 14;
-const LEFT: u32 = 150;
-const WIDTH: u32 = 720;
-/// For the figure at the end of the longest bar.
-const RIGHT: u32 = 150;
-const TOP: u32 = 48;
+const BAR: u32 = 18;
+const GAP: u32 = 16;
+/// Where bars begin.
+const LEFT: u32 = 168;
+const WIDTH: u32 = 760;
+/// For the words at the end of the longest bar.
+const RIGHT: u32 = 170;
+const TOP: u32 = 72;
+const MARGIN: u32 = 20;
+
+const STYLE: &str = "\
+.page{fill:#fff;stroke:#d0d7de}.text{fill:#1f2328}.quiet{fill:#59636e}.ours{fill:#1a7f5a}.other{fill:#afb8c1}\
+.strong{font-weight:600}\
+@media(prefers-color-scheme:dark){.page{fill:#0d1117;stroke:#3d444d}.text{fill:#f0f6fc}.quiet{fill:#9198a1}\
+.ours{fill:#3fb98a}.other{fill:#59636e}}";
 
 /// A bar: who, and how many microseconds.
 type Bar = (Contender, f64);
@@ -38,39 +49,62 @@ pub(super) fn draw(results: &Results) -> String {
     let mut body = String::new();
     let mut y = TOP;
     for (title, bars) in &groups {
-        let middle = y + BAR * u32::try_from(bars.len()).unwrap_or_default() / 2 + 5;
-        let _ = writeln!(
-            body,
-            r#"<text x="{}" y="{middle}" text-anchor="end">{title}</text>"#,
-            LEFT - 10
-        );
-        for (contender, micros) in bars {
-            let length = f64::from(WIDTH - LEFT - RIGHT) * micros / most;
-            let _ = writeln!(
-                body,
-                r#"<rect x="{LEFT}" y="{y}" width="{length:.1}" height="{}" fill="{}"/><text x="{:.1}" y="{}">{} {micros:.1}</text>"#,
-                BAR - 3,
-                color(*contender),
-                f64::from(LEFT) + length + 6.0,
-                y + BAR - 5,
-                contender.name(),
-            );
-            y += BAR;
-        }
-        y += GAP;
+        y = group(&mut body, title, bars, most, y) + GAP;
     }
     let machine = &results.machine;
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{}\" font-family=\"sans-serif\" font-size=\"12\">\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
-         <text x=\"10\" y=\"20\" font-size=\"15\">Processor time per request and proxy, microseconds, over mTLS (less is better)</text>\n\
-         <text x=\"10\" y=\"37\" fill=\"#666\">{}, {} processors, {}; one worker a proxy, 100 B answers</text>\n\
-         {body}</svg>\n",
-        y + 6,
-        escape(&machine.processor),
+    let footer = format!(
+        "{} processors ({}), {}; answers of 100 bytes, one worker a sidecar",
         machine.processors,
-        escape(&machine.date),
+        escape(&machine.processor),
+        machine.date.split(' ').next().unwrap_or_default(),
+    );
+    format!(
+        r#"<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" role="img" font-family="system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif" font-size="13">
+<title>Processor time per request of meshproxy, HAProxy and Envoy</title>
+<style>{STYLE}</style>
+<rect class="page" x="0.5" y="0.5" width="{page_width}" height="{page_height}" rx="8"/>
+<text class="text strong" x="{MARGIN}" y="30" font-size="16">Processor time per request and sidecar, over mutual TLS</text>
+<text class="quiet" x="{MARGIN}" y="50">microseconds; shorter is cheaper</text>
+{body}<text class="quiet" x="{MARGIN}" y="{footer_y}" font-size="11">{footer}</text>
+</svg>
+"#,
+        height = y + 28,
+        page_width = WIDTH - 1,
+        page_height = y + 27,
+        footer_y = y + 12,
     )
+}
+
+/// Draws a group of bars from `y` on; returns where it ends.
+fn group(out: &mut String, title: &str, bars: &[Bar], most: f64, mut y: u32) -> u32 {
+    let ours = bars.iter().find(|(who, _)| *who == Contender::Mesh);
+    let ours = ours.map(|(_, micros)| *micros);
+    let middle = y + BAR * u32::try_from(bars.len()).unwrap_or_default() / 2 + 3;
+    let _ = writeln!(
+        out,
+        r#"<text class="text" x="{}" y="{middle}" text-anchor="end">{title}</text>"#,
+        LEFT - 12
+    );
+    for (contender, micros) in bars {
+        let is_ours = *contender == Contender::Mesh;
+        let length = f64::from(WIDTH - LEFT - RIGHT) * micros / most;
+        let times = match ours.filter(|_| !is_ours) {
+            Some(ours) => format!(" ({:.1}\u{d7})", micros / ours),
+            None => String::new(),
+        };
+        let _ = writeln!(
+            out,
+            r#"<rect class="{}" x="{LEFT}" y="{y}" width="{length:.1}" height="{}" rx="2"/><text class="{}" x="{:.1}" y="{}">{} {micros:.1}{times}</text>"#,
+            if is_ours { "ours" } else { "other" },
+            BAR - 4,
+            if is_ours { "text strong" } else { "quiet" },
+            f64::from(LEFT) + length + 8.0,
+            y + BAR - 6,
+            contender.name(),
+        );
+        y += BAR;
+    }
+    y
 }
 
 fn bars(results: &Results, workload: &str) -> Vec<Bar> {
@@ -81,15 +115,6 @@ fn bars(results: &Results, workload: &str) -> Vec<Bar> {
             Some((contender, micros))
         })
         .collect()
-}
-
-fn color(contender: Contender) -> &'static str {
-    match contender {
-        Contender::Mesh => "#1a7f5a",
-        Contender::Envoy => "#b04a9a",
-        Contender::Haproxy => "#4a78b0",
-        Contender::Direct => "#999999",
-    }
 }
 
 fn escape(text: &str) -> String {
@@ -126,7 +151,7 @@ mod tests {
         }
         let chart = draw(&results);
         assert!(chart.contains("meshproxy 10.0</text>"), "{chart}");
-        assert!(chart.contains("Envoy 50.0</text>") && chart.contains("A &amp; B"));
+        assert!(chart.contains("Envoy 50.0 (5.0\u{d7})</text>") && chart.contains("A &amp; B"));
         assert_eq!(chart.matches("<rect").count(), 3);
     }
 }
