@@ -14,7 +14,10 @@ use crate::demo;
 /// # Errors
 /// When the build fails or mesh-bench can't be started; otherwise this does not return.
 pub(crate) fn run(root: &Path, arguments: &[OsString]) -> anyhow::Result<()> {
-    demo::build(root, &["mesh-bench", "meshd", "mesh-proxy"])?;
+    // Together with what the demo builds: alone, features of shared crates would differ, and each
+    // of the two commands would build again what the other has built.
+    let packages = [&demo::PACKAGES[..], &["mesh-bench"]].concat();
+    demo::build(root, &packages)?;
     let program = demo::release(root).join("mesh-bench");
     let failed = Command::new(&program).args(arguments).exec();
     Err(failed).with_context(|| format!("start {}", program.display()))

@@ -269,13 +269,19 @@ fn write_hex(into: &mut [u8], mut number: u128) {
 
 /// `version-traceid-parentid-flags`, lower-case hexadecimal. Source: W3C Trace Context 3.2.
 fn parse_traceparent(value: &str) -> Option<Context> {
-    let mut fields = value.trim().split('-');
-    let version = lower_hex(fields.next()?, 2)?;
-    let trace_id = lower_hex(fields.next()?, 32)?;
-    let span_id = lower_hex(fields.next()?, 16)?;
-    let flags = lower_hex(fields.next()?, 2)?;
+    let (text, more) = value.trim().split_at_checked(W3C_BYTES)?;
+    let dashes = [TRACE_ID.start - 1, TRACE_ID.end, SPAN_ID.end].map(|at| text.as_bytes()[at]);
+    if dashes != *b"---" || text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return None;
+    }
+    let part = |range| text.get(range);
+    let version = hex(part(0..2)?, 2)?;
+    let trace_id = hex(part(TRACE_ID)?, 32)?;
+    let span_id = hex(part(SPAN_ID)?, 16)?;
+    let flags = hex(part(W3C_BYTES - 2..W3C_BYTES)?, 2)?;
     // Version 255 is forbidden; version 0 has exactly four fields, later ones may have more.
-    if version == 0xff || (version == 0 && fields.next().is_some()) {
+    let ends = more.is_empty() || (version > 0 && more.starts_with('-'));
+    if version == 0xff || !ends {
         return None;
     }
     let sampling = if flags & 1 == 1 {
@@ -341,13 +347,6 @@ fn trace_id(text: &str) -> Option<u128> {
     } else {
         hex(text, 32)
     }
-}
-
-fn lower_hex(text: &str, digits: usize) -> Option<u128> {
-    if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        return None;
-    }
-    hex(text, digits)
 }
 
 fn hex(text: &str, digits: usize) -> Option<u128> {

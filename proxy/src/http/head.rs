@@ -29,7 +29,7 @@ pub(crate) struct Head {
     pub(crate) upgrade: Option<String>,
     uri: Uri,
     path: Option<String>,
-    authority: Option<String>,
+    authority: String,
 }
 
 /// What the manager's rules say about a request.
@@ -86,6 +86,12 @@ impl Head {
             _ if parts.version >= Version::HTTP_2 => None,
             _ => upgrade_protocol(&parts.headers).map(str::to_ascii_lowercase),
         };
+        // The request target wins over Host: RFC 9112 section 3.2.2.
+        let authority = match parts.uri.authority() {
+            Some(authority) => authority.as_str(),
+            None => parts.headers.get(header::HOST).map_or("", text),
+        };
+        let authority = authority.to_owned();
         Self {
             method: parts.method,
             version: parts.version,
@@ -96,7 +102,7 @@ impl Head {
             upgrade: upgrade.filter(|protocol| protocol != "h2c"),
             uri: parts.uri,
             path: None,
-            authority: None,
+            authority,
         }
     }
 
@@ -112,7 +118,8 @@ impl Head {
             return;
         };
         if rule == StripPort::Any || port == listener_port {
-            self.authority = Some(host.to_owned());
+            let length = host.len();
+            self.authority.truncate(length);
         }
     }
 
@@ -127,14 +134,7 @@ impl Head {
 
     /// `host[:port]`.
     pub(crate) fn authority(&self) -> &str {
-        if let Some(authority) = &self.authority {
-            return authority;
-        }
-        // The request target wins over Host: RFC 9112 section 3.2.2.
-        if let Some(authority) = self.uri.authority() {
-            return authority.as_str();
-        }
-        self.headers.get(header::HOST).map_or("", text)
+        &self.authority
     }
 
     /// The request target in origin form; shares memory with what the client sent.

@@ -283,8 +283,12 @@ static USUAL: [HeaderName; 11] = [
 ];
 
 fn name(written: &str) -> Result<HeaderName, HeadError> {
-    if let Some(usual) = USUAL.iter().find(|name| name.as_str() == written) {
-        return Ok(usual.clone());
+    // What is not there is not looked for: most other names begin otherwise.
+    if written.starts_with("x-") || written.starts_with("tr") {
+        let usual = USUAL.iter().find(|name| name.as_str() == written);
+        if let Some(usual) = usual {
+            return Ok(usual.clone());
+        }
     }
     HeaderName::from_bytes(written.as_bytes()).map_err(|_| HeadError::Syntax("field name"))
 }

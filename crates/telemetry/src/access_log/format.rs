@@ -219,7 +219,13 @@ fn render_json(fields: &[(Box<[u8]>, Vec<Part>)], record: &Record<'_>, out: &mut
 
 /// Replaces control characters of a value, which could otherwise forge log lines.
 fn escape_controls(out: &mut [u8], start: usize) {
-    for byte in &mut out[start..] {
+    let value = &mut out[start..];
+    // Without a way out of the loop it is done many bytes at a time.
+    let found = |found, byte: &u8| found | byte.is_ascii_control();
+    if !value.iter().fold(false, found) {
+        return;
+    }
+    for byte in value {
         if byte.is_ascii_control() {
             *byte = b'?';
         }
