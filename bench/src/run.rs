@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::child::Processors;
 use crate::contender::{Contender, Pair, Programs, Setup, install};
@@ -17,6 +17,10 @@ use crate::{child, contender, exclusive, measure, memory, parts, report, swarm};
 pub(crate) const CONNECTIONS: usize = 10_000;
 /// Configured services whose memory is measured; the second number in full runs only.
 pub(crate) const SERVICES: [usize; 2] = [1_000, 10_000];
+
+/// What the rounds of a quick run may take of its two minutes: on a machine that is busy with
+/// something else there is one round instead of two.
+const QUICK_ROUNDS: Duration = Duration::from_secs(90);
 
 /// Names of what is measured besides the workloads.
 pub(crate) const PARTS: [&str; 5] = [
@@ -76,7 +80,14 @@ pub(crate) fn run(options: &Run) -> anyhow::Result<ExitCode> {
         .filter(|one| options.contender.is_empty() || options.contender.contains(one))
         .collect();
     contenders.retain(|contender| available(*contender, &plan.programs, &mut results));
+    let start = Instant::now();
     for round in 0..options.rounds {
+        let spent = start.elapsed();
+        if options.quick && round > 0 && spent + spent / round > QUICK_ROUNDS {
+            say("no time for another round");
+            results.machine.rounds = round;
+            break;
+        }
         for contender in &contenders {
             say(&format!("round {}: {}", round + 1, contender.name()));
             turn(&plan, *contender, round, &mut results);

@@ -64,7 +64,7 @@ pub(super) fn draw(results: &Results) -> String {
 <style>{STYLE}</style>
 <rect class="page" x="0.5" y="0.5" width="{page_width}" height="{page_height}" rx="8"/>
 <text class="text strong" x="{MARGIN}" y="30" font-size="16">Processor time per request and sidecar, over mutual TLS</text>
-<text class="quiet" x="{MARGIN}" y="50">microseconds; shorter is cheaper</text>
+<text class="quiet" x="{MARGIN}" y="50">shorter is cheaper; × is against meshproxy</text>
 {body}<text class="quiet" x="{MARGIN}" y="{footer_y}" font-size="11">{footer}</text>
 </svg>
 "#,
@@ -89,12 +89,12 @@ fn group(out: &mut String, title: &str, bars: &[Bar], most: f64, mut y: u32) -> 
         let is_ours = *contender == Contender::Mesh;
         let length = f64::from(WIDTH - LEFT - RIGHT) * micros / most;
         let times = match ours.filter(|_| !is_ours) {
-            Some(ours) => format!(" ({:.1}\u{d7})", micros / ours),
+            Some(ours) => format!(" · {:.1}×", micros / ours),
             None => String::new(),
         };
         let _ = writeln!(
             out,
-            r#"<rect class="{}" x="{LEFT}" y="{y}" width="{length:.1}" height="{}" rx="2"/><text class="{}" x="{:.1}" y="{}">{} {micros:.1}{times}</text>"#,
+            r#"<rect class="{}" x="{LEFT}" y="{y}" width="{length:.1}" height="{}" rx="2"/><text class="{}" x="{:.1}" y="{}">{} {micros:.1} µs{times}</text>"#,
             if is_ours { "ours" } else { "other" },
             BAR - 4,
             if is_ours { "text strong" } else { "quiet" },
@@ -150,8 +150,8 @@ mod tests {
             results.add_sample(HTTP1, contender, sample);
         }
         let chart = draw(&results);
-        assert!(chart.contains("meshproxy 10.0</text>"), "{chart}");
-        assert!(chart.contains("Envoy 50.0 (5.0\u{d7})</text>") && chart.contains("A &amp; B"));
+        assert!(chart.contains("meshproxy 10.0 µs</text>"), "{chart}");
+        assert!(chart.contains("Envoy 50.0 µs · 5.0×</text>") && chart.contains("A &amp; B"));
         assert_eq!(chart.matches("<rect").count(), 3);
     }
 }
