@@ -63,7 +63,7 @@ pub struct Cluster {
     /// For [`ClusterKind::OriginalDst`]: connect to this port instead.
     pub(crate) port_override: Option<u16>,
     /// Sockets by endpoint labels, first match.
-    pub(crate) sockets: Vec<(SocketLabels, UpstreamTransport)>,
+    pub(crate) sockets: Box<[(SocketLabels, UpstreamTransport)]>,
     pub(crate) socket: UpstreamTransport,
     pub(crate) targets: Vec<DnsTarget>,
     pub(crate) shared: Arc<Shared>,
@@ -73,8 +73,8 @@ pub struct Cluster {
     pub(crate) last_original: ArcSwapOption<Endpoint>,
 }
 
-/// Labels by which an endpoint's socket is chosen.
-pub(crate) type SocketLabels = BTreeMap<Box<str>, Box<str>>;
+/// Labels by which an endpoint's socket is chosen: a slice, since there are at most a few.
+pub(crate) type SocketLabels = Box<[(Arc<str>, Arc<str>)]>;
 
 /// What all versions of a cluster share.
 #[derive(Debug, Default)]

@@ -76,9 +76,7 @@ pub(crate) fn type_name(any: &Any) -> &str {
 }
 
 /// A configured name as the engine keeps it.
-pub(crate) fn name(text: &str) -> Arc<str> {
-    Arc::from(text)
-}
+pub(crate) use crate::names::intern as name;
 
 /// A name where empty means none.
 pub(crate) fn some_name(text: &str) -> Option<Arc<str>> {

@@ -33,7 +33,7 @@ pub use outcome::{Applied, Rejected, Stored, Wanted};
 use store::Store;
 
 /// The state of one xDS connection's resources; lives on the control thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Compiler {
     listeners: Store<Listener>,
     clusters: Store<Cluster>,
@@ -43,6 +43,20 @@ pub struct Compiler {
     /// Secrets that are referred to and that the server says it has not: nothing waits for them.
     absent_secrets: BTreeSet<Arc<str>>,
     snapshot: Arc<Snapshot>,
+}
+
+impl Default for Compiler {
+    fn default() -> Self {
+        Self {
+            listeners: Store::new(type_url::LISTENER),
+            clusters: Store::new(type_url::CLUSTER),
+            endpoints: Store::new(type_url::ENDPOINT),
+            routes: Store::new(type_url::ROUTE),
+            secrets: Store::new(type_url::SECRET),
+            absent_secrets: BTreeSet::new(),
+            snapshot: Arc::default(),
+        }
+    }
 }
 
 impl Compiler {

@@ -36,6 +36,7 @@ pub mod hash;
 pub mod http_manager;
 pub mod listener;
 pub mod mutate;
+mod names;
 pub mod retry;
 pub mod rewrite;
 pub mod route;

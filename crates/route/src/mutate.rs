@@ -5,11 +5,14 @@ use std::net::SocketAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Compiled header changes of one level.
+/// Compiled header changes of one level. Few levels have any, and there are three in each route.
 #[derive(Debug, Default)]
-pub struct HeaderMutations {
-    pub(crate) request: Changes,
-    pub(crate) response: Changes,
+pub struct HeaderMutations(Option<Box<Directions>>);
+
+#[derive(Debug)]
+struct Directions {
+    request: Changes,
+    response: Changes,
 }
 
 /// Changes of one direction: first additions in order, then removals, as in Envoy.
@@ -123,19 +126,30 @@ enum Direction {
 }
 
 impl HeaderMutations {
+    pub(crate) fn new(request: Changes, response: Changes) -> Self {
+        let any = !request.is_empty() || !response.is_empty();
+        Self(any.then(|| Box::new(Directions { request, response })))
+    }
+
     /// Nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.request.is_empty() && self.response.is_empty()
+        self.0.is_none()
     }
 
     /// Changes a request's headers. Allocates only for values with commands.
     pub fn apply_request(&self, headers: &mut HeaderMap, context: &FormatContext<'_>) {
-        self.request.apply(headers, context, Direction::Request);
+        if let Some(changes) = &self.0 {
+            changes.request.apply(headers, context, Direction::Request);
+        }
     }
 
     /// Changes a response's headers.
     pub fn apply_response(&self, headers: &mut HeaderMap, context: &FormatContext<'_>) {
-        self.response.apply(headers, context, Direction::Response);
+        if let Some(changes) = &self.0 {
+            changes
+                .response
+                .apply(headers, context, Direction::Response);
+        }
     }
 }
 

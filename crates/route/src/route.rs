@@ -72,7 +72,7 @@ pub struct ForwardRoute {
     /// Maximum stream duration.
     pub max_stream_duration: Option<Duration>,
     /// Retries; the virtual host's one is already merged in.
-    pub retry: Option<RetryPolicy>,
+    pub retry: Option<Arc<RetryPolicy>>,
     /// Shadow requests.
     pub mirrors: Vec<Mirror>,
     /// Hash policies for ring hash and maglev.

@@ -36,14 +36,14 @@ pub struct VirtualHost {
     /// Domains as configured.
     pub domains: Vec<Arc<str>>,
     /// Routes in order.
-    pub routes: Vec<Arc<Route>>,
+    pub routes: Box<[Arc<Route>]>,
     /// Plaintext requests are redirected to https.
     pub require_tls: bool,
     /// Send `x-envoy-attempt-count` upstream.
     pub include_attempt_count: bool,
     /// And in the response.
     pub include_attempt_count_in_response: bool,
-    pub(crate) index: index::RouteIndex,
+    pub(crate) index: Option<Box<index::RouteIndex>>,
     pub(crate) mutations: HeaderMutations,
 }
 
@@ -168,10 +168,13 @@ impl VirtualHost {
         request: &RequestView<'_>,
         random: u64,
     ) -> Option<&Arc<Route>> {
-        let found = self.index.first(request, |at| {
-            self.routes[at].matcher.matches(request, random)
-        })?;
-        Some(&self.routes[found])
+        let matches = |route: &Route| route.matcher.matches(request, random);
+        match &self.index {
+            None => self.routes.iter().find(|route| matches(route)),
+            Some(index) => index
+                .first(request, |at| matches(&self.routes[at]))
+                .map(|found| &self.routes[found]),
+        }
     }
 }
 

@@ -124,7 +124,7 @@ fn dump(control: &Control, section: &Section) -> Value {
         }
     };
     for stored in compiler.resources(section.type_url) {
-        let resource = mesh_xds::json::to_json(stored.resource)
+        let resource = mesh_xds::json::to_json(&stored.resource())
             .unwrap_or_else(|error| json!({"name": stored.name, "unprintable": chain(&error)}));
         let item = item(
             section,

@@ -10,7 +10,7 @@ use crate::cluster::labels::Workload;
 /// A compiled load assignment.
 #[derive(Debug, Default)]
 pub(crate) struct Assignment {
-    pub(crate) groups: Vec<Group>,
+    pub(crate) groups: Box<[Group]>,
     /// In percent; Envoy's default 140.
     pub(crate) overprovisioning: u32,
 }
@@ -22,7 +22,7 @@ pub(crate) struct Group {
     pub(crate) priority: u32,
     /// For locality-weighted balancing; 0 takes nothing.
     pub(crate) weight: u32,
-    pub(crate) endpoints: Vec<Spec>,
+    pub(crate) endpoints: Box<[Spec]>,
 }
 
 /// One endpoint.

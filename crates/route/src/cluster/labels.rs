@@ -5,6 +5,8 @@ use std::sync::Arc;
 use mesh_xds::envoy::config::core::v3::Metadata;
 use mesh_xds::google::protobuf as pb;
 
+use crate::names::intern;
+
 /// What Istio writes where a label isn't known.
 const UNKNOWN: &str = "unknown";
 
@@ -50,12 +52,8 @@ impl Workload {
     pub fn parse(text: &str) -> Self {
         let mut parts = text.split(';');
         let mut next = || {
-            Arc::from(
-                parts
-                    .next()
-                    .filter(|part| !part.is_empty())
-                    .unwrap_or(UNKNOWN),
-            )
+            let part = parts.next().filter(|part| !part.is_empty());
+            intern(part.unwrap_or(UNKNOWN))
         };
         Self {
             name: next(),
@@ -87,14 +85,12 @@ impl ServiceLabels {
         };
         // A cluster that isn't of a service (Passthrough, BlackHole) is its own name.
         let own = (port.is_none()).then_some(direction).flatten();
+        let host = told("host").or(host.filter(|host| !host.is_empty()));
         Self {
-            host: told("host")
-                .or(host.filter(|host| !host.is_empty()))
-                .unwrap_or(UNKNOWN)
-                .into(),
-            name: told("name").or(own).unwrap_or(UNKNOWN).into(),
-            namespace: told("namespace").unwrap_or(UNKNOWN).into(),
-            subset: subset.unwrap_or("").into(),
+            host: intern(host.unwrap_or(UNKNOWN)),
+            name: intern(told("name").or(own).unwrap_or(UNKNOWN)),
+            namespace: intern(told("namespace").unwrap_or(UNKNOWN)),
+            subset: intern(subset.unwrap_or("")),
             port: port.and_then(|port| port.parse().ok()).unwrap_or(0),
         }
     }

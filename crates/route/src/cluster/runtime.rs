@@ -54,7 +54,7 @@ impl Cluster {
         let endpoint = Arc::new(Endpoint {
             address,
             hostname: None,
-            transport: self.transport(&SocketLabels::new()).clone(),
+            transport: self.transport(&[]).clone(),
             workload: Arc::new(Workload::default()),
             weight: 1,
             health: Health::Healthy,
@@ -198,8 +198,8 @@ impl Cluster {
         let (all, weights) = self.materialise(source, states);
         let before = self.slot.load();
         let set = EndpointSet::build(
-            all,
-            weights,
+            all.into(),
+            weights.into(),
             source.assignment.overprovisioning,
             &self.balance,
             Some(&before),
@@ -288,20 +288,16 @@ impl Cluster {
             priority: group.priority,
             meshed: spec
                 .socket_labels
-                .get("tlsMode")
-                .is_some_and(|mode| &**mode == "istio"),
+                .iter()
+                .any(|(key, value)| (&**key, &**value) == ("tlsMode", "istio")),
             hash_key: spec.hash_key.clone(),
             state,
         }
     }
 
     /// The first socket whose labels are all among the endpoint's.
-    fn transport(&self, labels: &SocketLabels) -> &UpstreamTransport {
-        let fits = |wanted: &SocketLabels| {
-            wanted
-                .iter()
-                .all(|(key, value)| labels.get(key) == Some(value))
-        };
+    fn transport(&self, labels: &[(Arc<str>, Arc<str>)]) -> &UpstreamTransport {
+        let fits = |wanted: &SocketLabels| wanted.iter().all(|label| labels.contains(label));
         self.sockets
             .iter()
             .find(|(wanted, _)| fits(wanted))

@@ -26,9 +26,9 @@ pub struct BalancePolicy {
 /// All endpoints of a cluster with what the balancer precomputed.
 #[derive(Debug)]
 pub struct EndpointSet {
-    all: Vec<Arc<Endpoint>>,
+    all: Box<[Arc<Endpoint>]>,
     /// Weight of (locality, priority), by position in `all`'s grouping; kept for rebuilding.
-    weights: Vec<GroupWeight>,
+    weights: Box<[GroupWeight]>,
     overprovisioning: u32,
     priorities: Vec<Priority>,
     /// Share of each priority in percent; sums to 100 if any can take requests.
@@ -52,7 +52,7 @@ struct Priority {
 #[derive(Debug)]
 struct Pool {
     weight: u64,
-    endpoints: Vec<Arc<Endpoint>>,
+    endpoints: Box<[Arc<Endpoint>]>,
     balancer: Balancer,
 }
 
@@ -60,8 +60,8 @@ impl EndpointSet {
     /// No endpoints.
     pub(crate) fn empty() -> Self {
         Self {
-            all: Vec::new(),
-            weights: Vec::new(),
+            all: Box::default(),
+            weights: Box::default(),
             overprovisioning: 140,
             priorities: Vec::new(),
             loads: SmallVec::new(),
@@ -70,8 +70,8 @@ impl EndpointSet {
 
     /// `before`: the set that this one replaces; turns go on from there.
     pub(crate) fn build(
-        all: Vec<Arc<Endpoint>>,
-        weights: Vec<GroupWeight>,
+        all: Box<[Arc<Endpoint>]>,
+        weights: Box<[GroupWeight]>,
         overprovisioning: u32,
         policy: &BalancePolicy,
         before: Option<&Self>,
@@ -337,7 +337,7 @@ impl Pool {
         Self {
             weight,
             balancer: Balancer::build(policy.algorithm, &endpoints, turn),
-            endpoints,
+            endpoints: endpoints.into(),
         }
     }
 }

@@ -17,15 +17,17 @@ use crate::route::{ForwardRoute, RedirectRoute, RouteAction, WeightedCluster};
 use crate::table::matcher::PathMatcher;
 
 /// What a route takes over from its virtual host and table.
-pub(crate) struct Inherited {
+pub(crate) struct Inherited<'t> {
     pub(crate) retry: Option<route::RetryPolicy>,
+    /// Retry policies of the table.
+    pub(crate) retries: &'t policies::Retries,
     pub(crate) mirrors: Vec<route_action::RequestMirrorPolicy>,
 }
 
 pub(crate) fn action(
     action: route::route::Action,
     path: &PathMatcher,
-    inherited: &Inherited,
+    inherited: &Inherited<'_>,
 ) -> Result<RouteAction, Refused> {
     use route::route::Action;
     Ok(match action {
@@ -46,7 +48,7 @@ pub(crate) fn action(
 fn forward(
     mut action: route::RouteAction,
     path: &PathMatcher,
-    inherited: &Inherited,
+    inherited: &Inherited<'_>,
 ) -> Result<ForwardRoute, Refused> {
     ignore_harmless(&mut action);
     let (clusters, total_weight) = clusters(take(&mut action.cluster_specifier))?;
@@ -73,7 +75,7 @@ fn forward(
         grpc_timeout_max: durations.0,
         max_stream_duration: durations.1,
         retry: retry
-            .map(policies::retry)
+            .map(|policy| inherited.retries.compile(policy))
             .transpose()
             .at(|| "retry_policy".to_owned())?,
         mirrors: policies::mirrors(mirrors)?,

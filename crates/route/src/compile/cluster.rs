@@ -212,7 +212,7 @@ fn older_protocol(config: &mut cluster::Cluster) -> Result<(HttpOptions, AutoSni
     ))
 }
 
-type Sockets = (Vec<(SocketLabels, UpstreamTransport)>, UpstreamTransport);
+type Sockets = (Box<[(SocketLabels, UpstreamTransport)]>, UpstreamTransport);
 
 fn sockets(config: &mut cluster::Cluster, auto: AutoSni) -> Result<Sockets, Refused> {
     let mut by_labels = Vec::new();
@@ -227,7 +227,7 @@ fn sockets(config: &mut cluster::Cluster, auto: AutoSni) -> Result<Sockets, Refu
     }
     let socket =
         tls::upstream(take(&mut config.transport_socket)).at(|| "transport_socket".to_owned())?;
-    Ok((by_labels, with_auto(socket, auto)))
+    Ok((by_labels.into(), with_auto(socket, auto)))
 }
 
 fn with_auto(socket: UpstreamTransport, auto: AutoSni) -> UpstreamTransport {

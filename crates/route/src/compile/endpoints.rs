@@ -145,6 +145,6 @@ pub(crate) fn text_labels(fields: &mesh_xds::google::protobuf::Struct) -> Socket
     fields
         .fields
         .keys()
-        .filter_map(|key| Some((key.as_str().into(), text(fields, key)?.into())))
+        .filter_map(|key| Some((name(key), name(text(fields, key)?))))
         .collect()
 }

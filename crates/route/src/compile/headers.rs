@@ -30,16 +30,15 @@ macro_rules! header_fields {
 pub(crate) use header_fields;
 
 pub(crate) fn mutations(fields: Fields) -> Result<HeaderMutations, Refused> {
-    Ok(HeaderMutations {
-        request: Changes {
-            set: sets(fields.request_add, "request_headers_to_add")?,
-            remove: removals(fields.request_remove, "request_headers_to_remove")?,
-        },
-        response: Changes {
-            set: sets(fields.response_add, "response_headers_to_add")?,
-            remove: removals(fields.response_remove, "response_headers_to_remove")?,
-        },
-    })
+    let request = Changes {
+        set: sets(fields.request_add, "request_headers_to_add")?,
+        remove: removals(fields.request_remove, "request_headers_to_remove")?,
+    };
+    let response = Changes {
+        set: sets(fields.response_add, "response_headers_to_add")?,
+        remove: removals(fields.response_remove, "response_headers_to_remove")?,
+    };
+    Ok(HeaderMutations::new(request, response))
 }
 
 fn sets(options: Vec<core::HeaderValueOption>, field: &str) -> Result<Vec<Set>, Refused> {

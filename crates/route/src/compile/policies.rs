@@ -1,5 +1,7 @@
 //! What hangs on a route: retries, mirrors, hash policies, faults, CORS.
 
+use std::cell::RefCell;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -23,7 +25,27 @@ use crate::route::Mirror;
 /// The retry host predicate that avoids endpoints already tried.
 const PREVIOUS_HOSTS: &str = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate";
 
-pub(crate) fn retry(mut policy: route::RetryPolicy) -> Result<RetryPolicy, Refused> {
+/// Compiles the retry policies of a table. Nearly all of its routes have the same one, and then share it.
+#[derive(Default)]
+pub(crate) struct Retries {
+    last: RefCell<Option<(route::RetryPolicy, Arc<RetryPolicy>)>>,
+}
+
+impl Retries {
+    pub(crate) fn compile(&self, policy: route::RetryPolicy) -> Result<Arc<RetryPolicy>, Refused> {
+        let mut last = self.last.borrow_mut();
+        if let Some((known, compiled)) = &*last
+            && *known == policy
+        {
+            return Ok(Arc::clone(compiled));
+        }
+        let compiled = Arc::new(retry(policy.clone())?);
+        *last = Some((policy, Arc::clone(&compiled)));
+        Ok(compiled)
+    }
+}
+
+fn retry(mut policy: route::RetryPolicy) -> Result<RetryPolicy, Refused> {
     let on = take(&mut policy.retry_on)
         .split(',')
         .map(str::trim)

@@ -8,6 +8,7 @@ use mesh_xds::envoy::config::route::v3 as route;
 use crate::compile::action::{Inherited, action};
 use crate::compile::filters::{self, PerRoute};
 use crate::compile::headers::{header_fields, mutations};
+use crate::compile::policies::Retries;
 use crate::compile::{disregard, known, matchers, millionths, name, nothing_left, take};
 use crate::error::{At, Refused};
 use crate::route::Route;
@@ -28,10 +29,12 @@ pub(crate) fn table(mut config: route::RouteConfiguration) -> Result<RouteTable,
         &mut config.typed_per_filter_config,
     ))?);
     let mirrors = take(&mut config.request_mirror_policies);
+    let retries = Retries::default();
     let mut hosts = Vec::with_capacity(hosts_config.len());
     for (at, host) in hosts_config.into_iter().enumerate() {
         let inherited = Inherited {
             retry: None,
+            retries: &retries,
             mirrors: mirrors.clone(),
         };
         let path = || format!("virtual_hosts[{at}]");
@@ -56,7 +59,7 @@ pub(crate) fn table(mut config: route::RouteConfiguration) -> Result<RouteTable,
 fn virtual_host(
     mut host: route::VirtualHost,
     around: &PerRoute,
-    mut inherited: Inherited,
+    mut inherited: Inherited<'_>,
 ) -> Result<VirtualHost, Refused> {
     // Statistics, and a header about timeouts that nobody reads; buffers are the proxy's own.
     disregard!(host: virtual_clusters, include_is_timeout_retry_header, metadata,
@@ -87,7 +90,7 @@ fn virtual_host(
                 .at(|| format!("routes[{at}]"))
                 .map(Arc::new)
         })
-        .collect::<Result<Vec<_>, _>>()?;
+        .collect::<Result<Box<[_]>, _>>()?;
     let compiled = VirtualHost {
         name: name(&take(&mut host.name)),
         domains: take(&mut host.domains)
@@ -108,7 +111,7 @@ fn virtual_host(
 fn compile_route(
     mut route: route::Route,
     around: &PerRoute,
-    inherited: &Inherited,
+    inherited: &Inherited<'_>,
 ) -> Result<Route, Refused> {
     // The decorator names spans; our spans are named by method and route.
     disregard!(route: metadata, decorator, stat_prefix, per_request_buffer_limit_bytes, request_body_buffer_limit);

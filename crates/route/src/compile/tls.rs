@@ -135,6 +135,7 @@ fn common(mut context: tls::CommonTlsContext) -> Result<TlsCommon, Refused> {
         .map(|protocol| name(protocol))
         .collect();
     nothing_left(&context)?;
+    certificates.shrink_to_fit();
     Ok(TlsCommon {
         certificates,
         peer,
@@ -235,6 +236,7 @@ fn peer(mut context: tls::CertificateValidationContext) -> Result<PeerValidation
         .iter()
         .map(|hash| name(&hash.replace(':', "").to_ascii_lowercase()))
         .collect();
+    names.shrink_to_fit();
     let roots = roots(&mut context)?;
     nothing_left(&context)?;
     Ok(PeerValidation {

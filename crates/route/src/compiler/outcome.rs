@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use mesh_xds::google::protobuf::Any;
 
 use crate::error::Refused;
@@ -53,10 +54,20 @@ pub struct Stored<'a> {
     pub name: &'a str,
     /// Version the server gave.
     pub version: &'a str,
-    /// The last good resource.
-    pub resource: &'a Any,
+    pub(super) type_url: &'static str,
+    pub(super) bytes: &'a [u8],
     /// It waits for others (EDS, RDS, SDS) before it becomes active.
     pub warming: bool,
+}
+
+impl Stored<'_> {
+    /// A copy of the last good resource as it came.
+    pub fn resource(&self) -> Any {
+        Any {
+            type_url: self.type_url.to_owned(),
+            value: Bytes::copy_from_slice(self.bytes),
+        }
+    }
 }
 
 impl Applied {

@@ -10,30 +10,35 @@ use prost::{Message, Name};
 use crate::compile::unpack;
 use crate::compiler::{Rejected, Stored};
 use crate::error::Refused;
+use crate::names::intern;
 
 /// Resources of one type by name.
 #[derive(Debug)]
 pub(super) struct Store<T> {
+    type_url: &'static str,
     entries: BTreeMap<Arc<str>, Entry<T>>,
     refused: BTreeMap<String, Refused>,
     /// The active set changed since it was last asked.
     dirty: bool,
-    /// Names compiled anew since they were last asked for.
+    /// Names compiled anew by this change.
     fresh: HashSet<Arc<str>>,
 }
 
 #[derive(Debug)]
 struct Entry<T> {
-    version: String,
-    resource: Any,
+    version: Box<str>,
+    /// The message's bytes, of its own: what came shares the buffer of a whole response.
+    bytes: Box<[u8]>,
     latest: Arc<T>,
     /// What is in force; not `latest` while that warms.
     active: Option<Arc<T>>,
 }
 
-impl<T> Default for Store<T> {
-    fn default() -> Self {
+impl<T> Store<T> {
+    /// An empty one for resources of `type_url`.
+    pub(super) fn new(type_url: &'static str) -> Self {
         Self {
+            type_url,
             entries: BTreeMap::new(),
             refused: BTreeMap::new(),
             dirty: false,
@@ -78,9 +83,9 @@ impl<T> Store<T> {
         compile: &mut impl FnMut(M, Option<&Arc<T>>) -> Result<(String, T), Refused>,
     ) -> Result<(), Rejected> {
         if let Some(entry) = self.entries.get_mut(name)
-            && entry.resource == *resource
+            && (self.type_url, &*entry.bytes) == (resource.type_url.as_str(), &*resource.value)
         {
-            version.clone_into(&mut entry.version);
+            entry.version = version.into();
             self.refused.remove(name);
             return Ok(());
         }
@@ -94,19 +99,15 @@ impl<T> Store<T> {
             .get(name)
             .map(|entry| entry.active.as_ref().unwrap_or(&entry.latest));
         let (own, compiled) = compile(message, before).map_err(|reason| refuse(name, reason))?;
-        let key: Arc<str> = if name.is_empty() {
-            own.into()
-        } else {
-            name.into()
-        };
+        let key = intern(if name.is_empty() { &own } else { name });
         self.refused.remove(&*key);
         self.fresh.insert(Arc::clone(&key));
         let active = self.entries.remove(&key).and_then(|entry| entry.active);
         self.entries.insert(
             key,
             Entry {
-                version: version.to_owned(),
-                resource: resource.clone(),
+                version: version.into(),
+                bytes: (&*resource.value).into(),
                 latest: Arc::new(compiled),
                 active,
             },
@@ -154,6 +155,7 @@ impl<T> Store<T> {
 
     /// Puts the latest versions that are ready in force.
     pub(super) fn activate(&mut self, ready: impl Fn(&T) -> bool) {
+        self.fresh = HashSet::new();
         for entry in self.entries.values_mut() {
             if entry.is_warming() && ready(&entry.latest) {
                 entry.active = Some(Arc::clone(&entry.latest));
@@ -185,7 +187,8 @@ impl<T> Store<T> {
             Stored {
                 name,
                 version: &entry.version,
-                resource: &entry.resource,
+                type_url: self.type_url,
+                bytes: &entry.bytes,
                 warming: entry.is_warming(),
             }
         };

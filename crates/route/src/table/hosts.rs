@@ -1,14 +1,17 @@
 //! Domains of virtual hosts, indexed.
 
+use std::sync::Arc;
+
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use crate::error::Refused;
+use crate::names::intern;
 
 /// Finds the virtual host of a host name. All texts lowercase.
 #[derive(Debug, Default)]
 pub(crate) struct HostIndex {
-    exact: HashMap<Box<str>, usize>,
+    exact: HashMap<Arc<str>, usize>,
     /// `*suffix`
     suffixes: Wildcards,
     /// `prefix*`
@@ -36,9 +39,7 @@ impl HostIndex {
             _ if domain == "*" => self.any.replace(host),
             (Some(suffix), _) if !suffix.contains('*') => self.suffixes.add(suffix, host),
             (_, Some(prefix)) if !prefix.contains('*') => self.prefixes.add(prefix, host),
-            (None, None) if !domain.contains('*') => {
-                self.exact.insert(domain.as_str().into(), host)
-            }
+            (None, None) if !domain.contains('*') => self.exact.insert(intern(&domain), host),
             _ => {
                 return Err(Refused::new(format!(
                     "domain {domain:?}: `*` may stand only first or last"

@@ -15,8 +15,6 @@ const SCAN_LIMIT: usize = 8;
 /// Positions of routes by what their path condition needs.
 #[derive(Debug, Default)]
 pub(crate) struct RouteIndex {
-    /// Number of routes, where they are just scanned.
-    scan: Option<usize>,
     exact: HashMap<Box<str>, Vec<u32>>,
     prefixes: PrefixIndex,
     /// Everything else: patterns, case-insensitive ones, CONNECT.
@@ -37,12 +35,12 @@ struct PrefixNode {
 }
 
 impl RouteIndex {
-    pub(crate) fn build<'a>(matchers: impl ExactSizeIterator<Item = &'a RouteMatcher>) -> Self {
+    /// `None`: so few that they are just scanned.
+    pub(crate) fn build<'a>(
+        matchers: impl ExactSizeIterator<Item = &'a RouteMatcher>,
+    ) -> Option<Box<Self>> {
         if matchers.len() <= SCAN_LIMIT {
-            return Self {
-                scan: Some(matchers.len()),
-                ..Self::default()
-            };
+            return None;
         }
         let mut index = Self::default();
         let mut prefixes: Vec<(&str, u32)> = Vec::new();
@@ -57,7 +55,7 @@ impl RouteIndex {
             }
         }
         index.prefixes = PrefixIndex::build(prefixes);
-        index
+        Some(Box::new(index))
     }
 
     /// The lowest position that `passes`, among those whose path condition may hold.
@@ -66,9 +64,6 @@ impl RouteIndex {
         request: &RequestView<'_>,
         passes: impl Fn(usize) -> bool,
     ) -> Option<usize> {
-        if let Some(count) = self.scan {
-            return (0..count).find(|at| passes(*at));
-        }
         let path = request.path_only();
         let mut best = u32::MAX;
         let mut consider = |list: &[u32]| {
