@@ -3,6 +3,7 @@
 pub mod copy;
 pub mod exchange;
 mod report;
+pub mod splice;
 
 use std::future::poll_fn;
 use std::net::SocketAddr;

@@ -1,5 +1,5 @@
 //! Linux system calls of the mesh: sockets, original destination, network namespaces, nftables,
-//! links, descriptor passing, isolated processes, memory.
+//! links, descriptor passing, pipes between sockets, isolated processes, memory.
 //!
 //! The only crate of the mesh with `unsafe`; each block says why it is sound. Nothing here knows
 //! what a proxy or a pod is: the proxy (capture, listeners) and the local platform (pods) build on it.
@@ -11,6 +11,7 @@ pub mod link;
 pub mod mount;
 pub mod netns;
 pub mod nft;
+pub mod pipe;
 pub mod process;
 pub mod socket;
 

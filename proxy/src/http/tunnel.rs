@@ -6,11 +6,12 @@ use std::rc::Rc;
 
 use http::header::{self, HeaderMap};
 use http::{Method, Response, StatusCode, Version};
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use mesh_telemetry::access_log::ResponseFlag;
 use mesh_telemetry::drain::Phase;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use super::head::Head;
@@ -20,6 +21,7 @@ use super::response::Held;
 use crate::detect::Prefixed;
 use crate::http1::server;
 use crate::tcp::copy::{Observer, both_ways};
+use crate::tcp::splice::Bare;
 use crate::tls::ServerIo;
 use crate::upstream::Lease;
 use crate::worker::Worker;
@@ -89,8 +91,17 @@ impl Client {
 }
 
 /// Bytes both ways. Cold: once per tunnel.
-pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin {}
-impl<S: AsyncRead + AsyncWrite + Unpin> Duplex for S {}
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Bare + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Bare + Unpin> Duplex for S {}
+
+impl Bare for Box<dyn Duplex> {
+    fn bare(&self) -> Option<&TcpStream> {
+        (**self).bare()
+    }
+}
+
+/// A stream of HTTP/2, or what hyper gave up.
+impl Bare for TokioIo<Upgraded> {}
 
 async fn upgraded(upgrade: OnUpgrade) -> io::Result<Box<dyn Duplex>> {
     match upgrade.await {

@@ -3,7 +3,8 @@
 //! One future polls both directions, so no stream needs splitting and no lock is taken. Idle
 //! connections own no buffer: reads go into one scratch buffer per worker thread, and only what
 //! the other side would not take at once is kept. That is stronger than growing buffers
-//! (performance.md lesson 3): idle costs nothing, bulk moves 64 KiB at a time.
+//! (performance.md lesson 3): idle costs nothing, bulk moves 64 KiB at a time. Bulk between two
+//! bare sockets is not copied at all, but spliced.
 //!
 //! A reset or broken pipe ends a connection normally. Half-close is passed on.
 
@@ -18,8 +19,13 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use super::splice::{self, Bare, Loan};
+
 /// One read from a socket: 4 TLS records, the size from which on larger reads no longer help.
 const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// A read that brings so much says that more is coming: between sockets it is then spliced.
+const BULK_BYTES: usize = 16 * 1024;
 
 /// Reads in a row before the task lets others run.
 const READS_PER_TURN: usize = 8;
@@ -56,8 +62,8 @@ pub async fn both_ways<A, B>(
     observer: &impl Observer,
 ) -> io::Result<End>
 where
-    A: AsyncRead + AsyncWrite + Unpin,
-    B: AsyncRead + AsyncWrite + Unpin,
+    A: AsyncRead + AsyncWrite + Bare + Unpin,
+    B: AsyncRead + AsyncWrite + Bare + Unpin,
 {
     let mut forward = Direction::default();
     let mut backward = Direction::default();
@@ -97,11 +103,21 @@ pub fn is_normal_end(error: &io::Error) -> bool {
     )
 }
 
+/// What was read but not yet taken by the writer.
+#[derive(Default)]
+enum Held {
+    #[default]
+    Nothing,
+    Bytes(Bytes),
+    Pipe(Loan),
+}
+
 #[derive(Default)]
 struct Direction {
-    /// Read but not yet taken by the writer.
-    pending: Bytes,
+    held: Held,
     state: State,
+    /// The last read brought much.
+    bulk: bool,
     /// The writer has bytes that it may hold back until flushed (TLS).
     unflushed: bool,
     /// Bytes moved since the idle timer last asked.
@@ -125,8 +141,8 @@ impl Direction {
         count: impl Fn(u64),
     ) -> Poll<io::Result<()>>
     where
-        R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
+        R: AsyncRead + Bare + Unpin,
+        W: AsyncWrite + Bare + Unpin,
     {
         if self.state == State::Copying {
             ready!(self.poll_copy(cx, reader, writer, &count))?;
@@ -150,45 +166,100 @@ impl Direction {
         count: &impl Fn(u64),
     ) -> Poll<io::Result<()>>
     where
-        R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
+        R: AsyncRead + Bare + Unpin,
+        W: AsyncWrite + Bare + Unpin,
     {
         for _ in 0..READS_PER_TURN {
-            while self.pending.has_remaining() {
-                let written = match Pin::new(&mut *writer).poll_write(cx, &self.pending) {
-                    Poll::Ready(written) => written?,
+            if self.poll_drain(cx, writer, count)?.is_pending() {
+                return self.poll_flush(cx, writer);
+            }
+            let read = match self.splice(reader, writer)? {
+                Some(moved) => moved,
+                None => match self.poll_read(cx, reader, writer, count)? {
+                    Poll::Ready(read) => read,
                     Poll::Pending => return self.poll_flush(cx, writer),
-                };
-                self.wrote(written, count)?;
-                self.pending.advance(written);
+                },
+            };
+            if read == 0 {
+                return Poll::Ready(Ok(()));
             }
-            self.pending = Bytes::new();
-            let read = SCRATCH.with_borrow_mut(|scratch| {
-                let mut buffer = ReadBuf::new(scratch);
-                ready!(Pin::new(&mut *reader).poll_read(cx, &mut buffer))?;
-                let filled = buffer.filled();
-                if filled.is_empty() {
-                    return Poll::Ready(Ok(0));
-                }
-                let written = match Pin::new(&mut *writer).poll_write(cx, filled) {
-                    Poll::Ready(written) => written?,
-                    Poll::Pending => 0,
-                };
-                if written > 0 {
-                    self.wrote(written, count)?;
-                }
-                self.pending = Bytes::copy_from_slice(&filled[written..]);
-                Poll::Ready(Ok::<_, io::Error>(filled.len()))
-            });
-            match read {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return self.poll_flush(cx, writer),
-            }
+            self.bulk = read >= BULK_BYTES;
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Ready once the writer has taken all that was read.
+    fn poll_drain<W: AsyncWrite + Bare + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        writer: &mut W,
+        count: &impl Fn(u64),
+    ) -> Poll<io::Result<()>> {
+        loop {
+            let (written, left) = match &mut self.held {
+                Held::Nothing => return Poll::Ready(Ok(())),
+                Held::Bytes(bytes) => {
+                    let written = ready!(Pin::new(&mut *writer).poll_write(cx, bytes))?;
+                    bytes.advance(written);
+                    (written, bytes.len())
+                }
+                Held::Pipe(pipe) => {
+                    let socket = writer.bare().expect("it was bare when the pipe was filled");
+                    (ready!(splice::poll_drain(cx, pipe, socket))?, pipe.held())
+                }
+            };
+            if left == 0 {
+                self.held = Held::Nothing;
+            }
+            self.wrote(written, count)?;
+        }
+    }
+
+    /// Reads bulk from socket to socket into a pipe; how much, `None` if it must be read as ever.
+    fn splice(&mut self, reader: &impl Bare, writer: &impl Bare) -> io::Result<Option<usize>> {
+        let (true, Some(from), Some(_)) = (self.bulk, reader.bare(), writer.bare()) else {
+            return Ok(None);
+        };
+        Ok(splice::fill(from)?.map(|pipe| {
+            let moved = pipe.held();
+            self.held = Held::Pipe(pipe);
+            moved
+        }))
+    }
+
+    /// Reads once and writes what the writer takes at once; how much was read.
+    fn poll_read<R, W>(
+        &mut self,
+        cx: &mut Context<'_>,
+        reader: &mut R,
+        writer: &mut W,
+        count: &impl Fn(u64),
+    ) -> Poll<io::Result<usize>>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut *reader).poll_read(cx, &mut buffer))?;
+            let filled = buffer.filled();
+            if filled.is_empty() {
+                return Poll::Ready(Ok(0));
+            }
+            let written = match Pin::new(&mut *writer).poll_write(cx, filled) {
+                Poll::Ready(written) => {
+                    let written = written?;
+                    self.wrote(written, count)?;
+                    written
+                }
+                Poll::Pending => 0,
+            };
+            if written < filled.len() {
+                self.held = Held::Bytes(Bytes::copy_from_slice(&filled[written..]));
+            }
+            Poll::Ready(Ok(filled.len()))
+        })
     }
 
     fn wrote(&mut self, bytes: usize, count: &impl Fn(u64)) -> io::Result<()> {

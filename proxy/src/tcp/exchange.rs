@@ -117,6 +117,17 @@ impl<S> Exchanged<S> {
         }
     }
 
+    /// The stream itself.
+    pub fn get_ref(&self) -> &S {
+        &self.io
+    }
+
+    /// Whether all that was read for the frame's sake has been read from here: from now on every
+    /// byte is the stream's own.
+    pub fn is_passed(&self) -> bool {
+        self.head.is_none() && self.replay.is_empty()
+    }
+
     /// What the peer told, if it has.
     pub fn take_peer(&mut self) -> Option<Peer> {
         self.peer.take()

@@ -1,6 +1,8 @@
 use super::*;
 use std::cell::Cell;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+impl Bare for DuplexStream {}
 
 #[derive(Default)]
 struct Counts {
