@@ -21,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::certs::WorkloadTls;
 use crate::detect::Prefixed;
 pub use build::{CredentialsError, accepts_peer};
-pub use stream::{ClientStream, ServerIo, ServerStream};
+pub use stream::{ClientStream, PAGE_OFFSET_BYTES, ServerIo, ServerStream};
 
 /// What we want to speak, and so offer by ALPN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

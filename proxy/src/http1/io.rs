@@ -11,6 +11,7 @@ use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
 use super::encode::CHUNK_END;
+use crate::tls::PAGE_OFFSET_BYTES;
 
 /// A first read, to the stack: holds nearly every head with a small body.
 const READ_BYTES: usize = 8 * 1024;
@@ -95,7 +96,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
 
     fn poll_read_bulk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.read.capacity() - self.read.len() < BULK_READ_BYTES / 2 {
-            self.read.reserve(BULK_READ_BYTES);
+            let length = PAGE_OFFSET_BYTES + self.read.len();
+            let mut larger = BytesMut::with_capacity(length + BULK_READ_BYTES);
+            larger.resize(PAGE_OFFSET_BYTES, 0);
+            larger.extend_from_slice(&self.read);
+            larger.advance(PAGE_OFFSET_BYTES);
+            self.read = larger;
         }
         pin!(self.stream.read_buf(&mut self.read)).poll(cx)
     }

@@ -20,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::splice::{self, Bare, Loan};
+use crate::tls::PAGE_OFFSET_BYTES;
 
 /// One read from a socket: 4 TLS records, the size from which on larger reads no longer help.
 const SCRATCH_BYTES: usize = 64 * 1024;
@@ -31,7 +32,8 @@ const BULK_BYTES: usize = 16 * 1024;
 const READS_PER_TURN: usize = 8;
 
 thread_local! {
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice());
+    static SCRATCH: RefCell<Box<[u8]>> =
+        RefCell::new(vec![0; PAGE_OFFSET_BYTES + SCRATCH_BYTES].into_boxed_slice());
 }
 
 /// How a copy ended.
@@ -241,7 +243,7 @@ impl Direction {
         W: AsyncWrite + Unpin,
     {
         SCRATCH.with_borrow_mut(|scratch| {
-            let mut buffer = ReadBuf::new(scratch);
+            let mut buffer = ReadBuf::new(&mut scratch[PAGE_OFFSET_BYTES..]);
             ready!(Pin::new(&mut *reader).poll_read(cx, &mut buffer))?;
             let filled = buffer.filled();
             if filled.is_empty() {

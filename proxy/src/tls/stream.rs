@@ -10,6 +10,14 @@ use tokio::net::TcpStream;
 
 use crate::detect::Prefixed;
 
+/// Where a large buffer of what will be written to a TLS stream should begin: so many bytes behind
+/// the start of its page.
+///
+/// rustls copies what it encrypts to 5 bytes behind the start of an allocation, and allocations as
+/// large as a record start with a page. If the source does, too, AMD's `rep movsb` (Zen 3 and 4 with
+/// a glibc before 2.39) takes 28 times as long: 4.5 us for a record.
+pub const PAGE_OFFSET_BYTES: usize = 64;
+
 /// A connection that a client opened to us.
 pub type ServerStream = Prefixed<ServerIo>;
 
