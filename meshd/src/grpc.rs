@@ -19,6 +19,9 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// A connection on which nothing answers a ping for that long is dead.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// What a stream may have written that the connection has not sent: a push lies in memory that all
+/// connections share until then.
+const SEND_BUFFER_BYTES: usize = 64 << 10;
 /// HTTP/2 windows: a full push of a large mesh without waiting for window updates.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
@@ -86,6 +89,7 @@ where
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
     let connection =

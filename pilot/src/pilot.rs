@@ -7,7 +7,8 @@ use std::sync::Arc;
 use mesh_identity::TrustDomain;
 use mesh_telemetry::drain::{self, Phase};
 use mesh_telemetry::metrics::{Kind, Registry};
-use mesh_xds::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
+use mesh_xds::server::Interner;
+use mesh_xds::server::grpc::AdsServer;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -16,7 +17,7 @@ use crate::ingest::{FileSource, Problem, Sink, Source};
 use crate::push::Timing;
 use crate::push::pipeline::{Pipeline, Published};
 use crate::serve::debug::{self, Page};
-use crate::serve::{Access, Ads, Connections, Metrics, ProxyStatus, Shared};
+use crate::serve::{Access, Ads, Connections, Metrics, ProxyStatus, Shared, Throttle};
 use crate::store::{ProblemReader, Store};
 
 /// Batches that wait for the store.
@@ -95,6 +96,8 @@ impl Pilot {
         let shared = Shared {
             latest,
             connections: Connections::default(),
+            interner: Interner::default(),
+            throttle: Throttle::default(),
             metrics: Metrics::register(&options.metrics),
             drain,
         };
@@ -127,7 +130,7 @@ impl Pilot {
     }
 
     /// The discovery service, for a port with this access.
-    pub fn ads_service(&self, access: Access) -> AggregatedDiscoveryServiceServer<Ads> {
+    pub fn ads_service(&self, access: Access) -> AdsServer<Ads> {
         Ads::service(self.shared.clone(), access)
     }
 

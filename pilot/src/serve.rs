@@ -8,27 +8,23 @@ mod connections;
 pub mod debug;
 mod metrics;
 mod stream;
+mod throttle;
 
-use std::pin::Pin;
 use std::sync::Arc;
 
-use futures::Stream;
 use mesh_identity::SpiffeId;
 use mesh_telemetry::drain;
-use mesh_xds::envoy::service::discovery::v3::aggregated_discovery_service_server::{
-    AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
-};
-use mesh_xds::envoy::service::discovery::v3::{
-    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
-};
-use mesh_xds::server::{DeltaSession, Session, SotwSession};
+use mesh_xds::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+use mesh_xds::server::grpc::{AdsServer, AggregatedDiscovery, Requests, Responses};
+use mesh_xds::server::{DeltaSession, Interner, Session, SotwSession};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Status};
 
 pub use connections::{Connections, ProxyStatus, Refusal, Sync, TypeSync};
 pub use metrics::Metrics;
 pub use stream::Variant;
+pub(crate) use throttle::Throttle;
 
 use crate::push::pipeline::Latest;
 use crate::translate::Proxy;
@@ -56,6 +52,8 @@ pub enum Access {
 pub(crate) struct Shared {
     pub(crate) latest: Latest,
     pub(crate) connections: Connections,
+    pub(crate) interner: Interner,
+    pub(crate) throttle: Throttle,
     pub(crate) metrics: Metrics,
     pub(crate) drain: drain::Watch,
 }
@@ -69,23 +67,18 @@ pub struct Ads {
 
 impl Ads {
     /// The tonic service for a port with this access.
-    pub(crate) fn service(
-        shared: Shared,
-        access: Access,
-    ) -> AggregatedDiscoveryServiceServer<Self> {
-        AggregatedDiscoveryServiceServer::new(Self { shared, access })
-            .max_decoding_message_size(REQUEST_LIMIT_BYTES)
+    pub(crate) fn service(shared: Shared, access: Access) -> AdsServer<Self> {
+        AdsServer::new(Self { shared, access }, REQUEST_LIMIT_BYTES)
     }
 
     fn open<S>(
         &self,
-        request: Request<Streaming<S::Request>>,
+        request: Request<Requests<S::Request>>,
         variant: Variant,
-    ) -> Result<Response<Outbound<S::Response>>, Status>
+    ) -> Result<Responses, Status>
     where
         S: Session + Send + 'static,
-        S::Request: Send + std::marker::Sync + 'static,
-        S::Response: Send + 'static,
+        S::Request: 'static,
     {
         let identity = request.extensions().get::<SpiffeId>().cloned();
         if self.access == Access::Identified && identity.is_none() {
@@ -106,28 +99,19 @@ impl Ads {
             requests,
             sender,
         ));
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        Ok(Box::pin(ReceiverStream::new(receiver)))
     }
 }
 
-type Outbound<R> = Pin<Box<dyn Stream<Item = Result<R, Status>> + Send>>;
-
-#[tonic::async_trait]
-impl AggregatedDiscoveryService for Ads {
-    type StreamAggregatedResourcesStream = Outbound<DiscoveryResponse>;
-    type DeltaAggregatedResourcesStream = Outbound<DeltaDiscoveryResponse>;
-
-    async fn stream_aggregated_resources(
-        &self,
-        request: Request<Streaming<DiscoveryRequest>>,
-    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
+impl AggregatedDiscovery for Ads {
+    fn sotw(&self, request: Request<Requests<DiscoveryRequest>>) -> Result<Responses, Status> {
         self.open::<SotwSession>(request, Variant::StateOfTheWorld)
     }
 
-    async fn delta_aggregated_resources(
+    fn delta(
         &self,
-        request: Request<Streaming<DeltaDiscoveryRequest>>,
-    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
+        request: Request<Requests<DeltaDiscoveryRequest>>,
+    ) -> Result<Responses, Status> {
         self.open::<DeltaSession>(request, Variant::Delta)
     }
 }

@@ -27,8 +27,8 @@ pub use inputs::{Inputs, Item};
 pub use problem::Problem;
 pub use registry::{Registry, ServiceTarget};
 pub use rules::Rules;
-pub(crate) use scope::{CacheKey, rule_for};
-pub use scope::{Egress, Scope};
+pub(crate) use scope::rule_for;
+pub use scope::{Egress, Scope, ScopeKey};
 pub use virtual_services::RouteRule;
 
 use std::sync::Arc;
@@ -38,7 +38,7 @@ use k8s_openapi::api::core::v1::Secret;
 use mesh_config::MeshConfig;
 use parking_lot::Mutex;
 
-use crate::translate::Proxy;
+use crate::translate::{Audience, Shared};
 
 /// DNS suffix of the cluster's services.
 pub const DOMAIN: &str = "cluster.local";
@@ -57,7 +57,9 @@ pub struct Snapshot {
     inputs: Inputs,
     problems: Vec<Problem>,
     /// Scopes computed so far. A cache: equal keys give equal scopes.
-    scopes: Mutex<HashMap<scope::Key, Arc<Scope>>>,
+    scopes: Mutex<HashMap<ScopeKey, Arc<Scope>>>,
+    /// Resources made so far. A cache, too: the key and the snapshot are all that they are made from.
+    shared: Mutex<HashMap<Audience, Arc<Shared>>>,
 }
 
 impl Snapshot {
@@ -86,6 +88,7 @@ impl Snapshot {
             inputs,
             problems: Vec::new(),
             scopes: Mutex::default(),
+            shared: Mutex::default(),
         };
         problems::find(&snapshot, &mut problems);
         problems.sort();
@@ -117,16 +120,47 @@ impl Snapshot {
         &self.inputs
     }
 
-    /// What `proxy` sees of the mesh; shared by all proxies with the same namespace, kind and
-    /// Sidecar.
-    pub fn scope(&self, proxy: &Proxy) -> Arc<Scope> {
-        let key = scope::Key::of(self, proxy);
-        if let Some(scope) = self.scopes.lock().get(&key) {
+    /// What all proxies with the same namespace, kind and Sidecar see of the mesh.
+    pub fn scope(&self, key: &ScopeKey) -> Arc<Scope> {
+        if let Some(scope) = self.scopes.lock().get(key) {
             return scope.clone();
         }
         // Built outside the lock: two threads may build the same scope once; they are equal.
-        let scope = Arc::new(Scope::build(self, &key));
-        self.scopes.lock().entry(key).or_insert(scope).clone()
+        let scope = Arc::new(Scope::build(self, key));
+        let mut scopes = self.scopes.lock();
+        scopes.entry(key.clone()).or_insert(scope).clone()
+    }
+
+    /// The resources that an audience shares.
+    pub(crate) fn shared(&self, audience: Audience) -> Arc<Shared> {
+        if let Some(shared) = self.shared.lock().get(&audience) {
+            return shared.clone();
+        }
+        let scope = self.scope(audience.scope());
+        let mut all = self.shared.lock();
+        let shared = all
+            .entry(audience)
+            .or_insert_with_key(|audience| Arc::new(Shared::new(audience.clone(), scope)));
+        shared.clone()
+    }
+
+    /// As [`Snapshot::build`], and what differs from `before`. What does not is taken over from it:
+    /// scopes, and resources made from them.
+    pub fn build_after(inputs: Inputs, before: &Self) -> (Self, Change) {
+        let mut snapshot = Self::build(inputs);
+        let change = snapshot.change_since(before);
+        snapshot.inherit(before, &change);
+        (snapshot, change)
+    }
+
+    fn inherit(&mut self, before: &Self, change: &Change) {
+        let known = before.shared.lock();
+        for shared in known.values().filter_map(|shared| shared.after(change)) {
+            let (audience, scope) = (shared.audience().clone(), shared.scope());
+            let scopes = self.scopes.get_mut();
+            scopes.insert(audience.scope().clone(), scope);
+            self.shared.get_mut().insert(audience, Arc::new(shared));
+        }
     }
 
     /// What differs from `before`, the snapshot that proxies have last been served from.

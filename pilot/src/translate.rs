@@ -5,14 +5,13 @@
 //! and existing dashboards work with them. One module per resource type; `names` holds every
 //! name that two of them must agree on.
 
-use std::sync::Arc;
-
 use mesh_xds::type_url;
 
-use crate::snapshot::{CacheKey, Change, Snapshot};
+use crate::snapshot::{Change, Snapshot};
 use context::Context;
 
 mod access_log;
+mod audience;
 mod authz;
 mod cluster;
 mod context;
@@ -22,10 +21,12 @@ mod names;
 mod proxy;
 mod route;
 mod secret;
+mod shared;
 mod tls;
 mod wire;
 
-pub use mesh_xds::{NamedResource, Scope as Names};
+pub(crate) use audience::Audience;
+pub use mesh_xds::{EncodedResource, Scope as Names};
 pub use proxy::{OWN_CONFIG, Proxy, ProxyError, ProxyKind};
 
 /// The types that a change makes it necessary to translate again for a proxy.
@@ -76,15 +77,13 @@ impl Types {
 /// `names`: which of them; for types that are asked for by name ([`type_url::ENDPOINT`],
 /// [`type_url::ROUTE`], [`type_url::SECRET`]) [`Names::All`] gives those that the proxy's own
 /// clusters and listeners refer to. A name that does not exist for this proxy is left out. An
-/// unknown type gives nothing.
-///
-/// The version of each resource is the hash of its content.
+/// unknown type gives nothing. The result is by name.
 pub fn resources(
     snapshot: &Snapshot,
     proxy: &Proxy,
     type_url: &str,
     names: &Names,
-) -> Vec<NamedResource> {
+) -> Vec<EncodedResource> {
     let cx = Context::new(snapshot, proxy);
     match type_url {
         type_url::CLUSTER => cluster::build(&cx, names),
@@ -96,32 +95,7 @@ pub fn resources(
     }
 }
 
-/// Resources that many proxies share, translated once per scope.
-///
-/// `what` and `proxy` (text), the scope, and the proxy's labels where the scope's rules ask for them must
-/// hold every input of `build` besides the snapshot: the cache cannot serve what its key did not see.
-fn cached(
-    cx: &Context<'_>,
-    what: &str,
-    proxy: String,
-    build: impl FnOnce() -> Vec<NamedResource>,
-) -> Arc<Vec<NamedResource>> {
-    let key = CacheKey {
-        what: what.to_owned(),
-        labels: cx.scope.depends_on_labels.then(|| cx.labels.clone()),
-        proxy: format!(
-            "{proxy} {} {}",
-            cx.proxy.cluster_id(),
-            cx.proxy.ip.is_ipv4()
-        ),
-    };
-    if let Some(known) = cx.scope.cache.lock().get(&key) {
-        return known.clone();
-    }
-    // Built outside the lock: two threads may build the same resources once; they are equal.
-    let built = Arc::new(build());
-    cx.scope.cache.lock().entry(key).or_insert(built).clone()
-}
+pub(crate) use shared::Shared;
 
 pub(crate) use secret::{lacks_client_authority, problem as secret_problem};
 
@@ -131,15 +105,25 @@ pub fn affected(change: &Change, proxy: &Proxy) -> Types {
     if change.config || change.workloads.contains(&proxy.ip) {
         return Types::ALL;
     }
+    let shared = shared_types(change);
     Types {
-        clusters: !change.identities.is_empty() || !change.inlined.is_empty(),
-        endpoints: !change.endpoints.is_empty(),
-        listeners: !change.inlined.is_empty() && !router,
-        routes: false,
+        listeners: shared.listeners && !router,
         secrets: router
             && change
                 .secrets
                 .iter()
                 .any(|(namespace, _)| *namespace == proxy.namespace),
+        ..shared
+    }
+}
+
+/// Which types of shared resources must be translated again after a change of endpoints.
+fn shared_types(change: &Change) -> Types {
+    Types {
+        clusters: !change.identities.is_empty() || !change.inlined.is_empty(),
+        endpoints: !change.endpoints.is_empty(),
+        listeners: !change.inlined.is_empty(),
+        routes: false,
+        secrets: false,
     }
 }

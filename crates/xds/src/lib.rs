@@ -17,4 +17,6 @@ pub mod server;
 pub mod type_url;
 
 pub use generated::*;
-pub use resource::{NamedResource, Scope, content_version};
+pub use resource::{
+    ContentVersion, EncodedResource, NameSet, NamedResource, Scope, content_version,
+};

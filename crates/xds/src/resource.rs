@@ -2,6 +2,9 @@
 //! an update speaks of.
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::num::NonZeroU64;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::{Message, Name};
@@ -42,8 +45,121 @@ impl NamedResource {
 ///
 /// Rests on deterministic encoding: maps are ordered in the generated types.
 pub fn content_version(body: &Any) -> String {
-    format!("{:016x}", xxh64(&body.value, 0))
+    ContentVersion::of(body).to_string()
 }
+
+/// The hash of a resource's content, as servers of ours use it for a version.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContentVersion(NonZeroU64);
+
+impl ContentVersion {
+    fn of(body: &Any) -> Self {
+        Self(NonZeroU64::new(xxh64(&body.value, 0)).unwrap_or(NonZeroU64::MIN))
+    }
+
+    /// Reads what [`fmt::Display`] writes; `None` for the versions of foreign servers.
+    pub fn parse(text: &str) -> Option<Self> {
+        let hash = u64::from_str_radix(text, 16).ok().and_then(NonZeroU64::new);
+        hash.filter(|_| text.len() == 16).map(Self)
+    }
+
+    /// For hashes over many versions.
+    pub(crate) fn to_bytes(self) -> [u8; 8] {
+        self.0.get().to_le_bytes()
+    }
+}
+
+impl fmt::Display for ContentVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for ContentVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A resource as servers send it: encoded once, for however many clients. Cloning counts
+/// references.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EncodedResource(Arc<Encoded>);
+
+#[derive(Debug, PartialEq)]
+struct Encoded {
+    name: Arc<str>,
+    version: ContentVersion,
+    delta: Bytes,
+    packed: Bytes,
+}
+
+/// `envoy.service.discovery.v3.Resource` with its payload encoded already; the same on the wire.
+#[derive(Clone, PartialEq, Message)]
+struct Frame {
+    #[prost(string, tag = "1")]
+    version: String,
+    #[prost(bytes = "bytes", tag = "2")]
+    resource: Bytes,
+    #[prost(string, tag = "3")]
+    name: String,
+}
+
+impl EncodedResource {
+    /// Encodes `message` under `name`.
+    pub fn new<M: Message + Name>(name: impl Into<Arc<str>>, message: &M) -> Self {
+        let name = name.into();
+        let body = pack(message);
+        let version = ContentVersion::of(&body);
+        let frame = Frame {
+            version: version.to_string(),
+            resource: body.encode_to_vec().into(),
+            name: String::from(&*name),
+        };
+        let delta = Bytes::from(frame.encode_to_vec());
+        let frame = Frame::decode(delta.clone()).expect("was encoded just now");
+        Self(Arc::new(Encoded {
+            name,
+            version,
+            // Decoding has cut it out of the same memory.
+            packed: frame.resource,
+            delta,
+        }))
+    }
+
+    /// See [`NamedResource::name`].
+    pub fn name(&self) -> &Arc<str> {
+        &self.0.name
+    }
+
+    /// The hash of its content.
+    pub fn version(&self) -> ContentVersion {
+        self.0.version
+    }
+
+    /// An encoded `envoy.service.discovery.v3.Resource`, as delta responses carry it.
+    pub fn delta(&self) -> &Bytes {
+        &self.0.delta
+    }
+
+    /// An encoded [`Any`], as responses of the state of the world carry it.
+    pub fn packed(&self) -> &Bytes {
+        &self.0.packed
+    }
+}
+
+impl From<&EncodedResource> for NamedResource {
+    fn from(resource: &EncodedResource) -> Self {
+        Self {
+            name: String::from(&**resource.name()),
+            version: resource.version().to_string(),
+            body: Any::decode(resource.packed().clone()).expect("was encoded as such"),
+        }
+    }
+}
+
+/// Names, sorted; shared by whoever speaks of the same ones.
+pub type NameSet = Arc<BTreeSet<Arc<str>>>;
 
 /// The part of a type's resources that an update is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,16 +167,24 @@ pub enum Scope {
     /// All of them: what is missing is gone.
     All,
     /// These names: those among them that are missing are gone, others are not spoken of.
-    Only(BTreeSet<String>),
+    Only(NameSet),
 }
 
 impl Scope {
+    /// A scope of these names.
+    pub fn only<N: Into<Arc<str>>>(names: impl IntoIterator<Item = N>) -> Self {
+        Self::Only(Arc::new(names.into_iter().map(Into::into).collect()))
+    }
+
     /// Widens this scope by another.
     pub fn merge(&mut self, other: Scope) {
         match (&mut *self, other) {
             (Scope::All, _) => {}
             (_, Scope::All) => *self = Scope::All,
-            (Scope::Only(mine), Scope::Only(theirs)) => mine.extend(theirs),
+            (Scope::Only(mine), Scope::Only(theirs)) if mine.is_empty() => *mine = theirs,
+            (Scope::Only(mine), Scope::Only(theirs)) => {
+                Arc::make_mut(mine).extend(theirs.iter().cloned());
+            }
         }
     }
 

@@ -9,10 +9,12 @@ use mesh_xds::client::{DeltaClient, Rejection, SotwClient, Update};
 use mesh_xds::envoy::config::cluster::v3::Cluster;
 use mesh_xds::envoy::config::core::v3::Node;
 use mesh_xds::envoy::config::endpoint::v3::ClusterLoadAssignment;
-use mesh_xds::server::{DeltaSession, Session, SotwSession, SyncState};
+use mesh_xds::server::grpc::EncodedResponse;
+use mesh_xds::server::{DeltaSession, Interner, Session, SotwSession, SyncState};
 use mesh_xds::type_url::{CLUSTER, ENDPOINT};
-use mesh_xds::{NamedResource, Scope};
+use mesh_xds::{EncodedResource, Scope};
 use proptest::prelude::*;
+use prost::Message;
 
 /// What the two client machines have in common.
 trait Client {
@@ -22,7 +24,7 @@ trait Client {
     fn subscribe_all(&mut self, type_url: &str) -> Option<<Self::Session as Session>::Request>;
     fn subscribe(&mut self, names: BTreeSet<String>)
     -> Option<<Self::Session as Session>::Request>;
-    fn receive(&self, response: <Self::Session as Session>::Response) -> Update;
+    fn receive(&self, response: EncodedResponse) -> Update;
     fn finish(
         &mut self,
         update: &Update,
@@ -49,7 +51,8 @@ macro_rules! client {
             ) -> Option<<$session as Session>::Request> {
                 <$client>::subscribe(self, ENDPOINT, names)
             }
-            fn receive(&self, response: <$session as Session>::Response) -> Update {
+            fn receive(&self, response: EncodedResponse) -> Update {
+                let response = Message::decode(response.to_bytes()).expect("a response");
                 <$client>::receive(self, response).expect("our server keeps the protocol")
             }
             fn finish(
@@ -106,6 +109,7 @@ struct World<C: Client> {
     subscribed: BTreeSet<String>,
     stream: Option<Stream<C>>,
     streams: u64,
+    interner: Interner,
     clusters: BTreeMap<u8, u8>,
     endpoints: BTreeMap<u8, u8>,
     /// Resources put on the wire so far.
@@ -115,7 +119,7 @@ struct World<C: Client> {
 struct Stream<C: Client> {
     session: C::Session,
     to_server: VecDeque<<C::Session as Session>::Request>,
-    to_client: VecDeque<<C::Session as Session>::Response>,
+    to_client: VecDeque<EncodedResponse>,
 }
 
 fn name(number: u8) -> String {
@@ -132,13 +136,14 @@ impl<C: Client> World<C> {
             subscribed: BTreeSet::new(),
             stream: None,
             streams: 0,
+            interner: Interner::default(),
             clusters: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             resources_sent: 0,
         }
     }
 
-    fn existing(&self, type_url: &str) -> Vec<NamedResource> {
+    fn existing(&self, type_url: &str) -> Vec<EncodedResource> {
         if type_url == CLUSTER {
             let one = |(number, content): (&u8, &u8)| {
                 let alt_stat_name = content.to_string();
@@ -147,7 +152,7 @@ impl<C: Client> World<C> {
                     alt_stat_name,
                     ..Cluster::default()
                 };
-                NamedResource::new(name(*number), &message)
+                EncodedResource::new(name(*number), &message)
             };
             return self.clusters.iter().map(one).collect();
         }
@@ -157,7 +162,7 @@ impl<C: Client> World<C> {
                 endpoints: vec![Default::default(); usize::from(*content)],
                 ..ClusterLoadAssignment::default()
             };
-            NamedResource::new(name(*number), &message)
+            EncodedResource::new(name(*number), &message)
         };
         self.endpoints.iter().map(one).collect()
     }
@@ -168,7 +173,7 @@ impl<C: Client> World<C> {
         }
         self.streams += 1;
         self.stream = Some(Stream {
-            session: C::Session::new(self.streams),
+            session: C::Session::new(self.streams, self.interner.clone()),
             to_server: self.client.connect().into(),
             to_client: VecDeque::new(),
         });
@@ -274,7 +279,7 @@ impl<C: Client> World<C> {
                 self.push(ENDPOINT, Scope::All);
             }
             Step::PushEndpoints(number) => {
-                self.push(ENDPOINT, Scope::Only([name(number)].into()));
+                self.push(ENDPOINT, Scope::only([name(number)]));
             }
             Step::ToServer => drop(self.deliver_request()),
             Step::ToClient => drop(self.deliver_response()),
@@ -288,8 +293,11 @@ impl<C: Client> World<C> {
             let type_url = kind.to_owned();
             self.existing(kind)
                 .into_iter()
-                .filter(|one| kind == CLUSTER || self.subscribed.contains(&one.name))
-                .map(move |one| ((type_url.clone(), one.name), one.version))
+                .filter(|one| kind == CLUSTER || self.subscribed.contains(&**one.name()))
+                .map(move |one| {
+                    let name = one.name().to_string();
+                    ((type_url.clone(), name), one.version().to_string())
+                })
                 .collect::<Vec<_>>()
         };
         [CLUSTER, ENDPOINT].into_iter().flat_map(of).collect()
@@ -301,7 +309,7 @@ fn bad_version(clusters: bool, number: u8) -> String {
     world.clusters.insert(number, BAD);
     world.endpoints.insert(number, BAD);
     let type_url = if clusters { CLUSTER } else { ENDPOINT };
-    world.existing(type_url).remove(0).version
+    world.existing(type_url)[0].version().to_string()
 }
 
 fn converges<C: Client>(steps: Vec<Step>) {

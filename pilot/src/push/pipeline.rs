@@ -126,7 +126,7 @@ impl Pipeline {
         // After the snapshot, so that whoever reads the mail finds what it is about.
         if let Some(change) = change.filter(|change| !change.is_empty()) {
             let change = Arc::new(change);
-            self.connections.broadcast(&Push { change, since });
+            self.connections.broadcast(&Push::new(change, since));
         }
     }
 }
@@ -135,9 +135,13 @@ fn build(
     inputs: Inputs,
     before: Option<&Published>,
 ) -> (Snapshot, Option<crate::snapshot::Change>) {
-    let snapshot = Snapshot::build(inputs);
-    let change = before.map(|before| snapshot.change_since(&before.snapshot));
-    (snapshot, change)
+    match before {
+        Some(before) => {
+            let (snapshot, change) = Snapshot::build_after(inputs, &before.snapshot);
+            (snapshot, Some(change))
+        }
+        None => (Snapshot::build(inputs), None),
+    }
 }
 
 async fn until(due: Option<Instant>) {

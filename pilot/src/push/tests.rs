@@ -37,13 +37,11 @@ fn endpoints_alone_are_faster_and_configuration_slows_them() {
 
 fn push(host: &str, since: Instant) -> Push {
     let endpoints = BTreeSet::from([host.into()]);
-    Push {
-        change: Arc::new(Change {
-            endpoints,
-            ..Change::default()
-        }),
-        since,
-    }
+    let change = Change {
+        endpoints,
+        ..Change::default()
+    };
+    Push::new(Arc::new(change), since)
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mesh_xds::{Scope, json, type_url};
+use mesh_xds::{NamedResource, Scope, json, type_url};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -101,7 +101,8 @@ fn config_dump(shared: &Shared, query: &str) -> Page {
     for url in type_url::PUSH_ORDER {
         let resources =
             translate::resources(&published.snapshot, &connection.proxy, url, &Scope::All);
-        let shown = resources.into_iter().map(|resource| {
+        let shown = resources.iter().map(|resource| {
+            let resource = NamedResource::from(resource);
             // Keys don't belong on a page without authentication.
             let body = if url == type_url::SECRET {
                 Value::Null

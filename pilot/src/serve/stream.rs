@@ -1,21 +1,22 @@
 //! The task of one ADS stream.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt};
 use mesh_identity::SpiffeId;
 use mesh_telemetry::drain::Phase;
-use mesh_xds::Scope;
 use mesh_xds::envoy::config::core::v3::Node;
+use mesh_xds::server::grpc::EncodedResponse;
 use mesh_xds::server::{Received, Session, Verdict};
 use mesh_xds::type_url::{CLUSTER, ENDPOINT, PUSH_ORDER, SECRET, short};
+use mesh_xds::{NameSet, Scope};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tonic::{Code, Status};
 
 use super::connections::Registration;
+use super::throttle::Place;
 use super::{Access, Handle, Shared, authorize};
 use crate::push::{Published, Push};
 use crate::translate::{self, Proxy};
@@ -57,7 +58,7 @@ pub(super) async fn serve<S, R>(
     shared: Shared,
     caller: Caller,
     requests: R,
-    responses: mpsc::Sender<Result<S::Response, Status>>,
+    responses: mpsc::Sender<Result<EncodedResponse, Status>>,
 ) where
     S: Session,
     R: Stream<Item = Result<S::Request, Status>> + Unpin,
@@ -87,7 +88,7 @@ async fn run<S, R>(
     shared: &Shared,
     caller: &Caller,
     mut requests: R,
-    responses: &mpsc::Sender<Result<S::Response, Status>>,
+    responses: &mpsc::Sender<Result<EncodedResponse, Status>>,
 ) -> Result<(), Status>
 where
     S: Session,
@@ -125,7 +126,8 @@ where
         "proxy connected"
     );
     let mut client = Client {
-        session: S::new(id),
+        session: S::new(id, shared.interner.clone()),
+        place: Place::default(),
         connection,
         caller,
         shared,
@@ -166,10 +168,11 @@ fn identify(node: Option<&Node>, caller: &Caller, published: &Published) -> Resu
 /// One connected proxy.
 struct Client<'a, S: Session> {
     session: S,
+    place: Place,
     connection: Handle,
     caller: &'a Caller,
     shared: &'a Shared,
-    responses: &'a mpsc::Sender<Result<S::Response, Status>>,
+    responses: &'a mpsc::Sender<Result<EncodedResponse, Status>>,
 }
 
 /// The client is gone.
@@ -193,6 +196,10 @@ impl<S: Session> Client<'_, S> {
                     Some(Err(_)) => return Ok(()),
                 },
                 push = connection.mailbox.next() => self.push(&push).await,
+                () = self.place.overstayed() => {
+                    self.place.leave();
+                    Ok(())
+                }
             };
             if done.is_err() {
                 return Ok(());
@@ -206,6 +213,9 @@ impl<S: Session> Client<'_, S> {
             verdict,
             due,
         } = self.session.receive(request);
+        if matches!(verdict, Verdict::Ack | Verdict::Nack(_)) {
+            self.place.answered(&type_url);
+        }
         if let Verdict::Nack(reason) = &verdict {
             self.shared.metrics.rejected(&type_url);
             tracing::warn!(
@@ -248,16 +258,12 @@ impl<S: Session> Client<'_, S> {
     /// Of the endpoints that the proxy subscribed to, those that a change may have touched.
     fn touched_endpoints(&self, push: &Push) -> Scope {
         let Some(subscription) = self.session.subscription(ENDPOINT) else {
-            return Scope::Only(BTreeSet::new());
+            return Scope::Only(NameSet::default());
         };
         if subscription.wildcard {
             return Scope::All;
         }
-        let touched = subscription
-            .names
-            .iter()
-            .filter(|name| push.change.touches_endpoints_of(name));
-        Scope::Only(touched.cloned().collect())
+        Scope::Only(push.touched(&subscription.names))
     }
 
     async fn update(
@@ -269,7 +275,7 @@ impl<S: Session> Client<'_, S> {
         let changed = self.send(type_url, scope).await?;
         // A proxy may wait for the endpoints of a cluster that it replaces.
         if type_url == CLUSTER
-            && let Some(scope) = self.session.renew(ENDPOINT, changed.into_iter().collect())
+            && let Some(scope) = self.session.renew(ENDPOINT, &changed)
         {
             self.send(ENDPOINT, &scope).await?;
             self.note(ENDPOINT);
@@ -281,7 +287,8 @@ impl<S: Session> Client<'_, S> {
     }
 
     /// Translates and writes what differs; returns the names that it wrote.
-    async fn send(&mut self, type_url: &str, scope: &Scope) -> Result<Vec<String>, Gone> {
+    async fn send(&mut self, type_url: &str, scope: &Scope) -> Result<Vec<Arc<str>>, Gone> {
+        self.place.take(&self.shared.throttle, scope).await;
         let started = Instant::now();
         let Some(published) = self.shared.latest.borrow().clone() else {
             return Ok(Vec::new());
@@ -292,18 +299,14 @@ impl<S: Session> Client<'_, S> {
         } else {
             translate::resources(&published.snapshot, &self.connection.proxy, type_url, scope)
         };
-        let Some(outgoing) = self
+        let outgoing = self
             .session
-            .send(type_url, scope, &resources, &published.version)
-        else {
+            .send(type_url, scope, &resources, &published.version);
+        let bytes = outgoing.as_ref().map_or(0, |outgoing| outgoing.bytes);
+        self.place.sent(type_url, bytes);
+        let Some(outgoing) = outgoing else {
             return Ok(Vec::new());
         };
-        let written: BTreeSet<&str> = outgoing.changed.iter().map(String::as_str).collect();
-        let bytes = resources
-            .iter()
-            .filter(|resource| written.contains(resource.name.as_str()))
-            .map(|resource| resource.body.value.len())
-            .sum();
         let count = outgoing.changed.len() + outgoing.removed.len();
         tracing::debug!(
             connection = self.connection.id,

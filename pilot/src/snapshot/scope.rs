@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use super::{DOMAIN, RouteRule, Snapshot, destination_rules::covers};
+use crate::model::{Registry, Service};
+use crate::translate::{Proxy, ProxyKind};
 use hashbrown::{HashMap, HashSet};
 use mesh_config::{
     HostPattern, Object, Sidecar,
@@ -9,17 +12,14 @@ use mesh_config::{
     sidecar::{EgressHost, EgressListener, OutboundMode},
     virtual_service::HttpAction,
 };
-use parking_lot::Mutex;
-
-use super::{DOMAIN, RouteRule, Snapshot, destination_rules::covers};
-use crate::model::{Registry, Service};
-use crate::translate::{NamedResource, Proxy, ProxyKind};
 
 /// What a scope depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    namespace: String,
-    kind: ProxyKind,
+pub struct ScopeKey {
+    /// Namespace of the proxies.
+    pub namespace: String,
+    /// What they are for.
+    pub kind: ProxyKind,
     /// Namespace and name of the Sidecar.
     sidecar: Option<(String, String)>,
 }
@@ -40,20 +40,6 @@ pub struct Scope {
     by_host: HashMap<Arc<str>, Arc<Service>>,
     /// Whether some rule asks for the caller's labels, so that proxies of one scope may differ.
     pub(crate) depends_on_labels: bool,
-    /// Translated resources that are equal for all proxies with the same key. The key holds every
-    /// other input.
-    pub(crate) cache: Mutex<HashMap<CacheKey, Arc<Vec<NamedResource>>>>,
-}
-
-/// What cached resources depend on, besides the snapshot and the scope.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct CacheKey {
-    /// Which resources.
-    pub(crate) what: String,
-    /// The proxy's labels, where some rule asks for them.
-    pub(crate) labels: Option<crate::model::Labels>,
-    /// Everything else about the proxy that matters, as text.
-    pub(crate) proxy: String,
 }
 
 /// One outbound listener of a scope.
@@ -67,8 +53,9 @@ pub struct Egress {
     pub rules: Vec<Arc<RouteRule>>,
 }
 
-impl Key {
-    pub(super) fn of(snapshot: &Snapshot, proxy: &Proxy) -> Self {
+impl ScopeKey {
+    /// The scope of `proxy`.
+    pub fn of(snapshot: &Snapshot, proxy: &Proxy) -> Self {
         let labels = snapshot.labels(proxy);
         let sidecar = match proxy.kind {
             ProxyKind::Router => None,
@@ -94,7 +81,7 @@ impl Snapshot {
 }
 
 impl Scope {
-    pub(super) fn build(snapshot: &Snapshot, key: &Key) -> Self {
+    pub(super) fn build(snapshot: &Snapshot, key: &ScopeKey) -> Self {
         let sidecar = key.sidecar.as_ref().and_then(|(namespace, name)| {
             let mut sidecars = snapshot.rules.sidecars.iter();
             sidecars
@@ -141,7 +128,6 @@ impl Scope {
                 .collect(),
             services,
             outbound,
-            cache: Mutex::default(),
         }
     }
 

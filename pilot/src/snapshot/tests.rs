@@ -1,7 +1,8 @@
 use super::*;
 use crate::ingest::decode_all;
-use crate::translate::{Names, OWN_CONFIG, Proxy, ProxyKind, affected, resources};
-use mesh_xds::type_url::{CLUSTER, ENDPOINT, LISTENER};
+use crate::translate::{EncodedResource, Names, OWN_CONFIG, Proxy, ProxyKind, affected, resources};
+use mesh_xds::NamedResource;
+use mesh_xds::type_url::{CLUSTER, ENDPOINT, LISTENER, ROUTE};
 
 const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: default}\n\
     spec: {clusterIP: 10.96.1.1, ports: [{name: http, port: 80}]}\n---\n";
@@ -240,7 +241,10 @@ fn private_services_are_seen_in_their_own_namespace_only() {
             ..proxy("10.244.0.9")
         };
         let clusters = resources(&snapshot, &proxy, CLUSTER, &Names::All);
-        clusters.into_iter().map(|cluster| cluster.name).collect()
+        clusters
+            .iter()
+            .map(|cluster| cluster.name().to_string())
+            .collect()
     };
     let name = "outbound|80||a.prod.svc.cluster.local".to_owned();
     assert!(names("prod").contains(&name));
@@ -255,7 +259,49 @@ fn equal_proxies_get_the_very_same_bytes() {
         let two = resources(&snapshot, &proxy("10.244.0.9"), type_url, &Names::All);
         assert!(!one.is_empty());
         assert_eq!(one, two);
+        assert!(one.iter().zip(&two).all(|(one, two)| same_memory(one, two)));
     }
+}
+
+fn same_memory(one: &EncodedResource, two: &EncodedResource) -> bool {
+    one.delta().as_ptr() == two.delta().as_ptr()
+}
+
+/// Resources of a type after a change of the mesh from `before` to `after`: those that were made anew,
+/// by name. All must be as if there had been nothing before.
+fn made_anew(before: &str, after: &str, type_url: &str) -> Vec<String> {
+    let (before, fresh) = (snapshot(before), snapshot(after));
+    let proxy = proxy("10.244.0.9");
+    let known = resources(&before, &proxy, type_url, &Names::All);
+    let (snapshot, _) = Snapshot::build_after(fresh.inputs().clone(), &before);
+    let now = resources(&snapshot, &proxy, type_url, &Names::All);
+    assert_eq!(now, resources(&fresh, &proxy, type_url, &Names::All));
+    let new = now
+        .iter()
+        .filter(|one| !known.iter().any(|known| same_memory(one, known)));
+    new.map(|one| one.name().to_string()).collect()
+}
+
+#[test]
+fn what_a_change_does_not_touch_is_not_made_again() {
+    let second = SERVICE.replace("name: a,", "name: b,");
+    let mesh = |ip: &str| format!("{SERVICE}{}{second}", slice(ip));
+    let (one, two) = (mesh("10.244.0.5"), mesh("10.244.0.6"));
+    for type_url in [CLUSTER, ENDPOINT, ROUTE] {
+        assert_eq!(made_anew(&one, &one, type_url), Vec::<String>::new());
+    }
+    let a = "outbound|80||a.default.svc.cluster.local";
+    assert_eq!(made_anew(&one, &two, ENDPOINT), [a]);
+    for type_url in [CLUSTER, ROUTE] {
+        assert_eq!(made_anew(&one, &two, type_url), Vec::<String>::new());
+    }
+    let own = made_anew(&one, &two, LISTENER);
+    assert_eq!(own, ["virtualInbound"], "of each proxy its own");
+    let more = two.replace("port: 80}", "port: 81}");
+    assert!(
+        made_anew(&one, &more, ENDPOINT).len() >= 2,
+        "configuration changes everything"
+    );
 }
 
 #[test]
@@ -270,7 +316,7 @@ fn a_pods_own_settings_win_over_the_meshs() {
         let listeners = resources(&snapshot, &proxy, LISTENER, &Names::All);
         let body = listeners
             .iter()
-            .map(|one| mesh_xds::json::to_json(&one.body));
+            .map(|one| mesh_xds::json::to_json(&NamedResource::from(one).body));
         let text: String = body.map(|json| json.unwrap().to_string()).collect();
         let shares = text.split("\"random_sampling\":{\"value\":").skip(1);
         let shares: Vec<String> = shares

@@ -12,35 +12,43 @@ use mesh_xds::any::pack;
 
 pub(crate) use outbound::default_policy;
 
-use super::{NamedResource, Names, context::Context, names, wire::*};
+use super::{
+    EncodedResource, Names, audience::View, context::Context, names, shared::merged, wire::*,
+};
 
 /// Extension under which a cluster's HTTP options stand.
 pub(crate) const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
-/// The clusters of a proxy, sorted by name.
-pub(crate) fn build(cx: &Context<'_>, wanted: &Names) -> Vec<NamedResource> {
-    let mut out: Vec<NamedResource> = outbound::build(cx)
-        .iter()
-        .filter(|resource| wanted.contains(&resource.name))
-        .cloned()
-        .collect();
-    let mut own = vec![black_hole(cx)];
-    if cx.is_sidecar() {
-        own.push(passthrough(cx));
-        own.push(inbound_passthrough(cx));
-        own.extend(inbound::build(cx));
+/// The clusters of a proxy, by name.
+pub(crate) fn build(cx: &Context<'_>, wanted: &Names) -> Vec<EncodedResource> {
+    let shared = cx.shared.clusters.get_or_init(|| of_audience(cx));
+    let own = if cx.is_sidecar() {
+        let own = inbound::build(cx).into_iter();
+        own.map(|cluster| encode(&cluster)).collect()
+    } else {
+        Vec::new()
+    };
+    merged(shared, own, wanted)
+}
+
+/// The clusters of services and the catch-alls.
+fn of_audience(view: &View<'_>) -> Vec<EncodedResource> {
+    let mut out: Vec<EncodedResource> = outbound::build(view).map(|it| encode(&it)).collect();
+    out.push(encode(&black_hole(view)));
+    if view.is_sidecar() {
+        out.push(encode(&passthrough(view)));
+        out.push(encode(&inbound_passthrough(view)));
     }
-    out.extend(
-        own.iter()
-            .filter(|cluster| wanted.contains(&cluster.name))
-            .map(|cluster| NamedResource::new(cluster.name.clone(), cluster)),
-    );
-    out.sort_by(|a, b| a.name.cmp(&b.name));
-    out.dedup_by(|a, b| a.name == b.name);
+    out.sort_by(|a, b| a.name().cmp(b.name()));
+    out.dedup_by(|a, b| a.name() == b.name());
     out
 }
 
-fn black_hole(cx: &Context<'_>) -> cluster::Cluster {
+fn encode(cluster: &cluster::Cluster) -> EncodedResource {
+    EncodedResource::new(cluster.name.as_str(), cluster)
+}
+
+fn black_hole(cx: &View<'_>) -> cluster::Cluster {
     cluster::Cluster {
         name: names::BLACK_HOLE.to_owned(),
         alt_stat_name: names::stat_prefix(names::BLACK_HOLE),
@@ -50,7 +58,7 @@ fn black_hole(cx: &Context<'_>) -> cluster::Cluster {
     }
 }
 
-fn passthrough(cx: &Context<'_>) -> cluster::Cluster {
+fn passthrough(cx: &View<'_>) -> cluster::Cluster {
     let options = upstream::HttpProtocolOptions {
         common_http_protocol_options: Some(base::HttpProtocolOptions {
             idle_timeout: duration(Duration::from_secs(300)),
@@ -73,7 +81,7 @@ fn passthrough(cx: &Context<'_>) -> cluster::Cluster {
     }
 }
 
-fn inbound_passthrough(cx: &Context<'_>) -> cluster::Cluster {
+fn inbound_passthrough(cx: &View<'_>) -> cluster::Cluster {
     cluster::Cluster {
         name: names::INBOUND_PASSTHROUGH.to_owned(),
         alt_stat_name: names::stat_prefix(names::INBOUND_PASSTHROUGH),

@@ -1,13 +1,14 @@
 //! EDS: the endpoints of `outbound|PORT|SUBSET|HOST`, by locality.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use mesh_config::SubsetName;
 use mesh_config::destination_rule::LoadBalancer;
 use mesh_config::peer_authentication::MtlsMode;
 use mesh_config::tls::ClientTls;
 
-use super::{NamedResource, Names, context::Context, names, wire::*};
+use super::{EncodedResource, Names, audience::View, names, wire::*};
 use crate::model::{Address, Endpoint, Health, Locality, Resolution, Service, TlsMode, Workload};
 use crate::snapshot::{MergedRule, Registry};
 
@@ -15,18 +16,16 @@ use crate::snapshot::{MergedRule, Registry};
 ///
 /// A name that stands for a service that this proxy does not see gets an empty assignment, so that a
 /// client that still has the cluster does not wait.
-pub(crate) fn build(cx: &Context<'_>, wanted: &Names) -> Vec<NamedResource> {
+pub(crate) fn build(cx: &View<'_>, wanted: &Names) -> Vec<EncodedResource> {
+    let build = |name: &str| Some(EncodedResource::new(name, &assignment_of(cx, name)?));
     match wanted {
-        Names::Only(set) => set.iter().filter_map(|name| one(cx, name)).collect(),
-        Names::All => all_names(cx)
-            .iter()
-            .filter_map(|name| one(cx, name))
-            .collect(),
+        Names::Only(set) => cx.shared.endpoints.get(set.iter(), build),
+        Names::All => cx.shared.endpoints.get(&all_names(cx), build),
     }
 }
 
-fn all_names(cx: &Context<'_>) -> Vec<String> {
-    let mut out = Vec::new();
+fn all_names(cx: &View<'_>) -> BTreeSet<Arc<str>> {
+    let mut out = BTreeSet::new();
     for service in &cx.scope.services {
         if service.is_dns() || cx.goes_to_original_destination(service) {
             continue;
@@ -42,30 +41,15 @@ fn all_names(cx: &Context<'_>) -> Vec<String> {
                     continue;
                 }
                 let subset = subset.map_or("", SubsetName::as_str);
-                out.push(names::outbound_cluster(
-                    &service.hostname,
-                    subset,
-                    port.number,
-                ));
+                let name = names::outbound_cluster(&service.hostname, subset, port.number);
+                out.insert(name.into());
             }
         }
     }
-    out.sort();
     out
 }
 
-fn one(cx: &Context<'_>, name: &str) -> Option<NamedResource> {
-    let what = format!("endpoints {name}");
-    let built = super::cached(cx, &what, String::new(), || {
-        assignment_of(cx, name)
-            .map(|assignment| NamedResource::new(name, &assignment))
-            .into_iter()
-            .collect()
-    });
-    built.first().cloned()
-}
-
-fn assignment_of(cx: &Context<'_>, name: &str) -> Option<endpoint::ClusterLoadAssignment> {
+fn assignment_of(cx: &View<'_>, name: &str) -> Option<endpoint::ClusterLoadAssignment> {
     let (port, subset, host) = names::parse_outbound(name)?;
     let empty = || endpoint::ClusterLoadAssignment {
         cluster_name: name.to_owned(),
@@ -116,7 +100,7 @@ pub(crate) fn in_subset(
 
 /// Groups endpoints by locality. `list`: sorted by locality and address, as the registry keeps them.
 pub(crate) fn assignment(
-    cx: &Context<'_>,
+    cx: &View<'_>,
     cluster_name: String,
     service: &Service,
     rule: Option<&MergedRule>,
@@ -154,7 +138,7 @@ pub(crate) fn assignment(
 }
 
 fn lb_endpoint(
-    cx: &Context<'_>,
+    cx: &View<'_>,
     endpoint: &Endpoint,
     service: &Service,
     rule: Option<&MergedRule>,
@@ -190,21 +174,21 @@ fn lb_endpoint(
 }
 
 /// `WORKLOAD;NAMESPACE;CANONICAL_NAME;CANONICAL_REVISION;CLUSTER_ID`, read by telemetry.
-fn description(cx: &Context<'_>, workload: &Workload) -> String {
+fn description(cx: &View<'_>, workload: &Workload) -> String {
     format!(
         "{};{};{};{};{}",
         workload.name,
         workload.namespace,
         workload.canonical_name(),
         workload.canonical_revision(),
-        cx.proxy.cluster_id()
+        cx.cluster_id()
     )
 }
 
 /// Whether clients speak mesh mTLS to an endpoint: what the DestinationRule says, else whether it has
 /// a sidecar whose policy does not disable mTLS.
 fn takes_mesh_tls(
-    cx: &Context<'_>,
+    cx: &View<'_>,
     endpoint: &Endpoint,
     service: &Service,
     rule: Option<&MergedRule>,

@@ -14,40 +14,30 @@ mod outbound_chains;
 mod tcp;
 mod virtual_outbound;
 
-use super::{NamedResource, Names, context::Context, names, wire::*};
+use super::{EncodedResource, Names, context::Context, names, shared::merged, wire::*};
 
 pub(crate) use outbound::detected_route;
 
-/// The listeners of a proxy, sorted by name.
-pub(crate) fn build(cx: &Context<'_>, wanted: &Names) -> Vec<NamedResource> {
-    let mut out = Vec::new();
-    if cx.is_sidecar() {
-        // Traffic to oneself does not leave by an outbound listener.
-        let own_pod = names::listener(&cx.proxy.ip.to_string(), 0);
-        let own_pod = own_pod.trim_end_matches('0');
-        let others = outbound::build(cx);
-        let others = others
-            .iter()
-            .filter(|listener| !listener.name.starts_with(own_pod));
-        out.extend(others.cloned());
-        let own = inbound::build(cx)
-            .into_iter()
-            .chain(intercepts(cx).then(|| virtual_outbound::build(cx)));
-        out.extend(own.map(|listener| NamedResource::new(listener.name.clone(), &listener)));
-    } else {
-        let own = gateway::build(cx).into_iter();
-        out.extend(own.map(|listener| NamedResource::new(listener.name.clone(), &listener)));
+/// The listeners of a proxy, by name.
+pub(crate) fn build(cx: &Context<'_>, wanted: &Names) -> Vec<EncodedResource> {
+    let encode = |it: &listener::Listener| EncodedResource::new(it.name.as_str(), it);
+    if !cx.is_sidecar() {
+        let own = gateway::build(cx).iter().map(encode).collect();
+        return merged(std::iter::empty(), own, wanted);
     }
-    out.retain(|resource| wanted.contains(&resource.name));
-    out.sort_by(|a, b| a.name.cmp(&b.name));
-    out
-}
-
-/// Whether traffic is redirected to the proxy; without that, listeners are bound where applications
-/// and peers dial them.
-fn intercepts(cx: &Context<'_>) -> bool {
-    let mode = cx.proxy.metadata.get("INTERCEPTION_MODE");
-    mode.map(String::as_str) != Some("NONE")
+    let shared = cx.shared.listeners.get_or_init(|| {
+        let listeners = outbound::build(cx);
+        let redirected = cx.intercepts().then(|| virtual_outbound::build(cx));
+        let mut out: Vec<_> = listeners.chain(redirected).map(|it| encode(&it)).collect();
+        out.sort_by(|a, b| a.name().cmp(b.name()));
+        out
+    });
+    // Traffic to oneself does not leave by an outbound listener.
+    let own_pod = names::listener(&cx.proxy.ip.to_string(), 0);
+    let own_pod = own_pod.trim_end_matches('0');
+    let others = shared.iter().filter(|one| !one.name().starts_with(own_pod));
+    let own = inbound::build(cx).iter().map(encode).collect();
+    merged(others, own, wanted)
 }
 
 /// A TLS inspector: finds out TLS, SNI and ALPN.

@@ -9,7 +9,10 @@ mod retry;
 mod rules;
 mod sidecar;
 
-use super::{NamedResource, Names, context::Context, wire::*};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{EncodedResource, Names, context::Context, wire::*};
 
 pub(crate) use rules::destination_cluster;
 pub(crate) use sidecar::catch_all;
@@ -21,40 +24,32 @@ const MAX_DIRECT_RESPONSE_BYTES: u32 = 1 << 20;
 ///
 /// A sidecar that asks for a name that no listener has gets an empty configuration, since Envoy keeps
 /// asking while the listener drains.
-pub(crate) fn build(cx: &Context<'_>, wanted: &Names) -> Vec<NamedResource> {
+pub(crate) fn build(cx: &Context<'_>, wanted: &Names) -> Vec<EncodedResource> {
     let all;
-    let names: Box<dyn Iterator<Item = &String>> = match wanted {
-        Names::Only(set) => Box::new(set.iter()),
+    let names = match wanted {
+        Names::Only(set) => &**set,
         Names::All => {
             all = names(cx);
-            Box::new(all.iter())
+            &all
         }
     };
-    names
-        .flat_map(|name| {
-            if cx.is_sidecar() {
-                sidecar::build(cx, name)
-            } else {
-                let routes = gateway::build(cx, name);
-                std::sync::Arc::new(vec![NamedResource::new(name.clone(), &routes)])
-            }
-            .iter()
-            .cloned()
-            .collect::<Vec<_>>()
-        })
+    if cx.is_sidecar() {
+        let build = |name: &str| Some(EncodedResource::new(name, &sidecar::build(cx, name)));
+        return cx.shared.routes.get(names, build);
+    }
+    let own = names.iter();
+    own.map(|name| EncodedResource::new(name.clone(), &gateway::build(cx, name)))
         .collect()
 }
 
-fn names(cx: &Context<'_>) -> Vec<String> {
-    let mut out: Vec<String> = if cx.is_sidecar() {
+fn names(cx: &Context<'_>) -> BTreeSet<Arc<str>> {
+    let names: Vec<String> = if cx.is_sidecar() {
         sidecar::names(cx)
     } else {
         let servers = cx.gateway().groups.values().flat_map(|g| &g.servers);
         servers.filter_map(|s| s.route_name.clone()).collect()
     };
-    out.sort();
-    out.dedup();
-    out
+    names.into_iter().map(Arc::from).collect()
 }
 
 fn configuration(name: &str, virtual_hosts: Vec<route::VirtualHost>) -> route::RouteConfiguration {

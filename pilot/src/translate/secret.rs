@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Secret;
 use mesh_identity::tls::web::{Credentials, Versions, server_config};
 
 use super::tls::CA_SUFFIX;
-use super::{NamedResource, Names, context::Context, wire::*};
+use super::{EncodedResource, Names, context::Context, wire::*};
 use crate::snapshot::Problem;
 
 const SCHEME: &str = "kubernetes://";
@@ -20,7 +20,7 @@ const PRIVATE_KEY: [&str; 2] = ["tls.key", "key"];
 const AUTHORITY: [&str; 2] = ["ca.crt", "cacert"];
 
 /// The named secrets; for [`Names::All`] those that the gateway's listeners refer to.
-pub(crate) fn build(cx: &Context<'_>, wanted: &Names) -> Vec<NamedResource> {
+pub(crate) fn build(cx: &Context<'_>, wanted: &Names) -> Vec<EncodedResource> {
     if cx.is_sidecar() {
         return Vec::new();
     }
@@ -60,7 +60,7 @@ fn referenced(cx: &Context<'_>) -> Vec<String> {
     out
 }
 
-fn one(cx: &Context<'_>, resource: &str) -> Option<NamedResource> {
+fn one(cx: &Context<'_>, resource: &str) -> Option<EncodedResource> {
     let name = resource.strip_prefix(SCHEME)?;
     let find = |name: &str| {
         let key = (cx.proxy.namespace.clone(), name.to_owned());
@@ -89,7 +89,7 @@ fn one(cx: &Context<'_>, resource: &str) -> Option<NamedResource> {
         name: resource.to_owned(),
         r#type: Some(kind),
     };
-    Some(NamedResource::new(resource, &message))
+    Some(EncodedResource::new(resource, &message))
 }
 
 /// The CA of clients' certificates for the credential `name`: from a secret `NAME-cacert` of its

@@ -14,7 +14,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use mesh_pilot::ingest::{ObjectKey, decode_all};
 use mesh_pilot::model::{Labels, Locality, selects};
 use mesh_pilot::snapshot::{Inputs, Item, Snapshot};
-use mesh_pilot::translate::{NamedResource, Names, Proxy, ProxyKind, resources};
+use mesh_pilot::translate::{Names, Proxy, ProxyKind, resources};
+use mesh_xds::NamedResource;
 
 /// Objects by key; a later manifest replaces an earlier one.
 #[derive(Clone, Default)]
@@ -146,7 +147,8 @@ fn endpoint(pod: &Pod) -> Endpoint {
 
 /// All resources of a type that a proxy gets.
 pub(crate) fn all(snapshot: &Snapshot, proxy: &Proxy, type_url: &str) -> Vec<NamedResource> {
-    resources(snapshot, proxy, type_url, &Names::All)
+    let all = resources(snapshot, proxy, type_url, &Names::All);
+    all.iter().map(NamedResource::from).collect()
 }
 
 /// Node metadata that a test pod asks for: `golden/interception: NONE` is a pod without a redirect.

@@ -1,31 +1,32 @@
 //! Incremental ADS, server's side.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use super::grpc::EncodedResponse;
+use super::ledger::Told;
 use super::state::{Subscription, TypeState, TypeStatus};
-use super::{Outgoing, Received, Session};
+use super::{Interner, Outgoing, PART_BYTES, Received, Session, name_set};
 use crate::envoy::config::core::v3::Node;
-use crate::envoy::service::discovery::v3::{
-    DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource,
-};
-use crate::resource::{NamedResource, Scope};
-use crate::type_url::wildcard_by_default;
+use crate::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use crate::resource::{ContentVersion, EncodedResource, Scope};
+use crate::type_url::{whole_set, wildcard_by_default};
 
 /// The session of one `DeltaAggregatedResources` stream. See [`Session`].
 #[derive(Debug)]
 pub struct DeltaSession {
     id: u64,
+    interner: Interner,
     responses: u64,
     types: BTreeMap<String, TypeState>,
 }
 
 impl Session for DeltaSession {
     type Request = DeltaDiscoveryRequest;
-    type Response = DeltaDiscoveryResponse;
-
-    fn new(id: u64) -> Self {
+    fn new(id: u64, interner: Interner) -> Self {
         Self {
             id,
+            interner,
             responses: 0,
             types: BTreeMap::new(),
         }
@@ -38,7 +39,8 @@ impl Session for DeltaSession {
     fn receive(&mut self, request: &DeltaDiscoveryRequest) -> Received {
         let type_url = request.type_url.clone();
         let first = !self.types.contains_key(&type_url);
-        let state = self.types.entry(type_url.clone()).or_default();
+        let state = self.types.entry(type_url.clone());
+        let state = state.or_insert_with(|| TypeState::new(self.interner.clone()));
         let verdict = state.answer(&request.response_nonce, request.error_detail.as_ref());
         let mut due = if first {
             open(state, request)
@@ -70,36 +72,41 @@ impl Session for DeltaSession {
         &mut self,
         type_url: &str,
         scope: &Scope,
-        resources: &[NamedResource],
+        resources: &[EncodedResource],
         version: &str,
-    ) -> Option<Outgoing<DeltaDiscoveryResponse>> {
+    ) -> Option<Outgoing> {
         let state = self.types.get_mut(type_url)?;
-        let difference = state.difference(scope, resources);
-        if difference.changed.is_empty() && difference.removed.is_empty() && !state.owed {
+        let mut difference = state.difference(scope, resources);
+        if difference.is_empty() && !state.owed {
             state.up_to_date(version);
             return None;
         }
+        if !whole_set(type_url) {
+            difference.limit(PART_BYTES);
+        }
         self.responses += 1;
         let nonce = format!("{:x}-{}", self.id, self.responses);
-        state.sent(scope, &difference, nonce.clone(), version);
+        state.sent(&difference, nonce.clone(), version);
         let changed = difference.names();
+        let carried = difference.changed.iter().map(|one| one.delta().clone());
         let removed = difference.removed;
-        let response = DeltaDiscoveryResponse {
+        let head = DeltaDiscoveryResponse {
             system_version_info: version.to_owned(),
             type_url: type_url.to_owned(),
             nonce,
-            resources: difference.changed.into_iter().map(wire).collect(),
-            removed_resources: removed.clone(),
+            removed_resources: removed.iter().map(|name| String::from(&**name)).collect(),
             ..DeltaDiscoveryResponse::default()
         };
+        let response = EncodedResponse::new(&head, carried.collect());
         Some(Outgoing {
+            bytes: response.resource_bytes(),
             response,
             changed,
             removed,
         })
     }
 
-    fn renew(&mut self, type_url: &str, names: BTreeSet<String>) -> Option<Scope> {
+    fn renew(&mut self, type_url: &str, names: &[Arc<str>]) -> Option<Scope> {
         self.types.get_mut(type_url)?.renew(names)
     }
 
@@ -125,71 +132,57 @@ fn open(state: &mut TypeState, request: &DeltaDiscoveryRequest) -> Option<Scope>
     state.subscription = Subscription {
         wildcard: names.iter().any(|name| name == "*")
             || (names.is_empty() && wildcard_by_default(&request.type_url)),
-        names: names.iter().filter(|name| *name != "*").cloned().collect(),
+        names: name_set(names, &state.interner),
     };
-    state.known = request
-        .initial_resource_versions
-        .iter()
-        .filter(|(name, _)| state.subscription.covers(name))
-        .map(|(name, version)| (name.clone(), version.clone()))
-        .collect();
-    // A name that it doesn't have must be answered for, if only by "there is none".
-    let unknown = state
-        .subscription
-        .names
-        .iter()
-        .filter(|name| !state.known.contains_key(*name));
-    state.forced = unknown.cloned().collect();
+    let subscription = &state.subscription;
+    let has = request.initial_resource_versions.iter();
+    let has = has.filter(|(name, _)| subscription.covers(name));
+    let told = has.map(|(name, version)| {
+        let version = ContentVersion::parse(version).map_or(Told::Owed, Told::Version);
+        (Arc::from(name.as_str()), version)
+    });
+    let told: Vec<(Arc<str>, Told)> = told.collect();
     // A client that starts empty waits for its first response; one that reconnects doesn't.
-    state.owed = state.subscription.wildcard && state.known.is_empty();
+    state.owed = subscription.wildcard && told.is_empty();
+    state.ledger.tell(told, &subscription.names);
     Some(Scope::All)
 }
 
 /// A later request: its names are changes to the subscription, whatever its nonce.
 fn change(state: &mut TypeState, request: &DeltaDiscoveryRequest) -> Option<Scope> {
-    let mut due: Option<Scope> = None;
-    let mut add = |scope: Scope| match &mut due {
-        Some(due) => due.merge(scope),
-        None => due = Some(scope),
-    };
-    for name in &request.resource_names_unsubscribe {
-        if name == "*" {
-            state.subscription.wildcard = false;
-            let names = &state.subscription.names;
-            state.known.retain(|name, _| names.contains(name));
-        } else if state.subscription.names.remove(name) {
-            state.forced.remove(name);
-            if state.subscription.wildcard {
-                // The client may have dropped it: tell it again where it stands.
-                state.forced.insert(name.clone());
-                add(Scope::Only([name.clone()].into()));
-            } else {
-                state.known.remove(name);
-            }
-        }
+    let (dropped, added) = (
+        &request.resource_names_unsubscribe,
+        &request.resource_names_subscribe,
+    );
+    if dropped.is_empty() && added.is_empty() {
+        return None;
     }
-    for name in &request.resource_names_subscribe {
-        if name == "*" {
-            if !state.subscription.wildcard {
-                state.subscription.wildcard = true;
-                state.owed = true;
-                add(Scope::All);
-            }
-        } else {
-            // Also when subscribed already: asking again means "send it again".
-            state.subscription.names.insert(name.clone());
-            state.forced.insert(name.clone());
-            add(Scope::Only([name.clone()].into()));
-        }
+    let mut names = BTreeSet::clone(&state.subscription.names);
+    let wildcard = state.subscription.wildcard && !dropped.iter().any(|name| name == "*");
+    if wildcard != state.subscription.wildcard {
+        state.subscription.wildcard = wildcard;
+        state.ledger.retain(|name| names.contains(name));
     }
-    due
-}
-
-fn wire(resource: &NamedResource) -> Resource {
-    Resource {
-        name: resource.name.clone(),
-        version: resource.version.clone(),
-        resource: Some(resource.body.clone()),
-        ..Resource::default()
+    let gone = dropped.iter().filter_map(|name| names.take(name.as_str()));
+    let mut due: BTreeSet<Arc<str>> = gone.collect();
+    if !wildcard {
+        let forgotten = std::mem::take(&mut due).into_iter();
+        let forgotten = forgotten.map(|name| (name, Told::Absent));
+        state.ledger.tell(forgotten, &names);
+    } // Else the client may have dropped them: they are due, to tell it where they stand.
+    let all = !wildcard && added.iter().any(|name| name == "*");
+    if all {
+        state.subscription.wildcard = true;
+        state.owed = true;
     }
+    // Also when subscribed already: asking again means "send it again".
+    let added = added.iter().filter(|name| *name != "*");
+    due.extend(added.clone().map(|name| Arc::from(name.as_str())));
+    names.extend(added.map(|name| Arc::from(name.as_str())));
+    state.subscription.names = state.interner.names(names);
+    state.owe(due.iter().cloned());
+    if all {
+        return Some(Scope::All);
+    }
+    (!due.is_empty()).then(|| Scope::Only(Arc::new(due)))
 }

@@ -1,14 +1,17 @@
 //! State-of-the-world ADS, server's side.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use xxhash_rust::xxh64::Xxh64;
 
+use super::grpc::EncodedResponse;
+use super::ledger::Told;
 use super::state::{Subscription, TypeState, TypeStatus};
-use super::{Outgoing, Received, Session, Verdict};
+use super::{Interner, Outgoing, Received, Session, Verdict, name_set};
 use crate::envoy::config::core::v3::Node;
 use crate::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
-use crate::resource::{NamedResource, Scope};
+use crate::resource::{EncodedResource, Scope};
 use crate::type_url::{whole_set, wildcard_by_default};
 
 /// The session of one `StreamAggregatedResources` stream. See [`Session`].
@@ -19,11 +22,12 @@ use crate::type_url::{whole_set, wildcard_by_default};
 #[derive(Debug)]
 pub struct SotwSession {
     id: u64,
+    interner: Interner,
     responses: u64,
     types: BTreeMap<String, SotwType>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct SotwType {
     state: TypeState,
     /// A wildcard by absence of names, which the first name ends.
@@ -34,11 +38,10 @@ struct SotwType {
 
 impl Session for SotwSession {
     type Request = DiscoveryRequest;
-    type Response = DiscoveryResponse;
-
-    fn new(id: u64) -> Self {
+    fn new(id: u64, interner: Interner) -> Self {
         Self {
             id,
+            interner,
             responses: 0,
             types: BTreeMap::new(),
         }
@@ -50,7 +53,8 @@ impl Session for SotwSession {
 
     fn receive(&mut self, request: &DiscoveryRequest) -> Received {
         let type_url = request.type_url.clone();
-        let kind = self.types.entry(type_url.clone()).or_default();
+        let kind = self.types.entry(type_url.clone());
+        let kind = kind.or_insert_with(|| SotwType::new(self.interner.clone()));
         let nonce = &request.response_nonce;
         if kind.state.untouched() {
             // Whatever the nonce, no response of ours can be meant: it opens the type.
@@ -112,23 +116,25 @@ impl Session for SotwSession {
         &mut self,
         type_url: &str,
         scope: &Scope,
-        resources: &[NamedResource],
+        resources: &[EncodedResource],
         version: &str,
-    ) -> Option<Outgoing<DiscoveryResponse>> {
+    ) -> Option<Outgoing> {
         let kind = self.types.get_mut(type_url)?;
-        let covered: Vec<&NamedResource> = resources
-            .iter()
-            .filter(|one| scope.contains(&one.name) && kind.state.subscription.covers(&one.name))
-            .collect();
+        let covered = || {
+            let covered = resources.iter().filter(|one| {
+                scope.contains(one.name()) && kind.state.subscription.covers(one.name())
+            });
+            covered.collect::<Vec<_>>()
+        };
         if let Some(resumed) = kind.resumed.take()
-            && resumed == set_version(&covered)
+            && resumed == set_version(&covered())
         {
-            for resource in &covered {
-                kind.state
-                    .known
-                    .insert(resource.name.clone(), resource.version.clone());
-            }
-            kind.state.forced.clear();
+            let told = covered().into_iter();
+            let told: Vec<_> = told
+                .map(|one| (one.name().clone(), Told::Version(one.version())))
+                .collect();
+            kind.state.ledger.retain(|_| false);
+            kind.state.ledger.tell(told, &kind.state.subscription.names);
             kind.state.up_to_date(version);
             return None;
         }
@@ -140,32 +146,31 @@ impl Session for SotwSession {
             kind.state.up_to_date(version);
             return None;
         }
-        self.responses += 1;
-        let nonce = format!("{:x}-{}", self.id, self.responses);
         let carried = if whole {
-            covered
+            covered()
         } else {
             difference.changed.clone()
         };
-        kind.state.sent(scope, &difference, nonce.clone(), version);
-        let response = DiscoveryResponse {
+        self.responses += 1;
+        let nonce = format!("{:x}-{}", self.id, self.responses);
+        kind.state.sent(&difference, nonce.clone(), version);
+        let head = DiscoveryResponse {
             version_info: set_version(&carried),
             type_url: type_url.to_owned(),
             nonce,
-            resources: carried
-                .into_iter()
-                .map(|resource| resource.body.clone())
-                .collect(),
             ..DiscoveryResponse::default()
         };
+        let carried = carried.into_iter().map(|one| one.packed().clone());
+        let response = EncodedResponse::new(&head, carried.collect());
         Some(Outgoing {
+            bytes: response.resource_bytes(),
             response,
             changed: difference.names(),
             removed: difference.removed,
         })
     }
 
-    fn renew(&mut self, type_url: &str, names: BTreeSet<String>) -> Option<Scope> {
+    fn renew(&mut self, type_url: &str, names: &[Arc<str>]) -> Option<Scope> {
         self.types.get_mut(type_url)?.state.renew(names)
     }
 
@@ -188,6 +193,14 @@ impl Session for SotwSession {
 }
 
 impl SotwType {
+    fn new(interner: Interner) -> Self {
+        Self {
+            state: TypeState::new(interner),
+            implicit_wildcard: false,
+            resumed: None,
+        }
+    }
+
     /// Whether a request bears a nonce other than the unanswered response's: it was sent
     /// before that response arrived, and another one will follow.
     fn in_flight_differs(&self, nonce: &str) -> bool {
@@ -197,42 +210,34 @@ impl SotwType {
 
 /// Takes over the request's names, which are the whole subscription; says what is new in it.
 fn subscribe(kind: &mut SotwType, request: &DiscoveryRequest) -> Option<Scope> {
-    let names: BTreeSet<String> = request
-        .resource_names
-        .iter()
-        .filter(|name| *name != "*")
-        .cloned()
-        .collect();
-    let explicit = request.resource_names.iter().any(|name| name == "*");
-    let never_named = kind.state.untouched() || kind.implicit_wildcard;
-    let implicit =
-        request.resource_names.is_empty() && never_named && wildcard_by_default(&request.type_url);
+    let asked = &request.resource_names;
+    let before = &kind.state.subscription;
     let opened = kind.state.untouched();
-    let before = std::mem::replace(
-        &mut kind.state.subscription,
-        Subscription {
-            wildcard: explicit || implicit,
-            names,
-        },
-    );
+    // Every answer repeats the names.
+    let same = asked
+        .iter()
+        .map(String::as_str)
+        .eq(before.names.iter().map(|name| &**name));
+    let names = if same {
+        Arc::clone(&before.names)
+    } else {
+        name_set(asked, &kind.state.interner)
+    };
+    let never_named = opened || kind.implicit_wildcard;
+    let implicit = asked.is_empty() && never_named && wildcard_by_default(&request.type_url);
+    let wildcard = implicit || asked.iter().any(|name| name == "*");
     kind.implicit_wildcard = implicit;
-
-    let TypeState {
-        subscription: now,
-        known,
-        forced,
-        ..
-    } = &mut kind.state;
-    known.retain(|name, _| now.covers(name));
-    forced.retain(|name| now.covers(name));
-    let added: BTreeSet<String> = now.names.difference(&before.names).cloned().collect();
-    forced.extend(
-        added
-            .iter()
-            .filter(|name| !known.contains_key(*name))
-            .cloned(),
-    );
-    if opened || (now.wildcard && !before.wildcard) {
+    let widened = wildcard && !before.wildcard;
+    if !wildcard && (before.wildcard || !Arc::ptr_eq(&names, &before.names)) {
+        kind.state.ledger.retain(|name| names.contains(name));
+    }
+    let added = if Arc::ptr_eq(&names, &before.names) {
+        Vec::new()
+    } else {
+        names.difference(&before.names).cloned().collect()
+    };
+    kind.state.subscription = Subscription { wildcard, names };
+    if opened || widened {
         return Some(Scope::All);
     }
     if added.is_empty() {
@@ -242,24 +247,18 @@ fn subscribe(kind: &mut SotwType, request: &DiscoveryRequest) -> Option<Scope> {
     Some(if whole_set(&request.type_url) {
         Scope::All
     } else {
-        Scope::Only(added)
+        Scope::only(added)
     })
 }
 
 /// A version for a set of resources: equal when names and versions are.
-fn set_version(resources: &[&NamedResource]) -> String {
-    let mut sorted: Vec<_> = resources
-        .iter()
-        .map(|one| (&one.name, &one.version))
-        .collect();
-    sorted.sort_unstable();
+fn set_version(resources: &[&EncodedResource]) -> String {
     let mut hash = Xxh64::new(0);
-    for (name, version) in sorted {
+    for resource in resources {
         // Lengths keep ("a", "bc") and ("ab", "c") apart.
-        for part in [name, version] {
-            hash.update(&(part.len() as u64).to_le_bytes());
-            hash.update(part.as_bytes());
-        }
+        hash.update(&(resource.name().len() as u64).to_le_bytes());
+        hash.update(resource.name().as_bytes());
+        hash.update(&resource.version().to_bytes());
     }
     format!("{:016x}", hash.digest())
 }

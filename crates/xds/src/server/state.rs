@@ -1,10 +1,13 @@
 //! What a session keeps per type, shared by both variants of the protocol.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::Verdict;
+use super::ledger::{Ledger, Told};
+use super::pool::Interner;
 use crate::google::rpc::Status;
-use crate::resource::{NamedResource, Scope};
+use crate::resource::{EncodedResource, NameSet, Scope};
 
 /// What a client wants of a type.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -12,7 +15,7 @@ pub struct Subscription {
     /// Everything that the server has for it.
     pub wildcard: bool,
     /// These by name, whether or not they are part of everything.
-    pub names: BTreeSet<String>,
+    pub names: NameSet,
 }
 
 impl Subscription {
@@ -65,38 +68,70 @@ struct InFlight {
 }
 
 /// One type within a session.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct TypeState {
+    pub(super) interner: Interner,
     pub(super) subscription: Subscription,
-    /// The version of each resource that the client has or was last sent.
-    pub(super) known: BTreeMap<String, String>,
-    /// Names to answer for even if nothing about them changed.
-    pub(super) forced: BTreeSet<String>,
+    pub(super) ledger: Ledger,
     /// A response is owed even if it is empty: the client waits for its first.
     pub(super) owed: bool,
     in_flight: Option<InFlight>,
     deferred: Option<Scope>,
+    /// The last response carried a part only, the rest is deferred.
+    partial: bool,
     sent: Option<String>,
     acked: Option<String>,
     nack: Option<Nack>,
 }
 
 /// What differs between what a client has and what exists.
+#[derive(Default)]
 pub(super) struct Difference<'a> {
-    pub(super) changed: Vec<&'a NamedResource>,
-    pub(super) removed: Vec<String>,
+    pub(super) changed: Vec<&'a EncodedResource>,
+    pub(super) removed: Vec<Arc<str>>,
+    /// Changed too, but for a later response.
+    rest: Vec<Arc<str>>,
 }
 
 impl Difference<'_> {
-    pub(super) fn names(&self) -> Vec<String> {
-        self.changed
-            .iter()
-            .map(|resource| resource.name.clone())
-            .collect()
+    pub(super) fn is_empty(&self) -> bool {
+        self.changed.is_empty() && self.removed.is_empty()
+    }
+
+    /// Puts off what goes beyond `bytes`, except for the first resource.
+    pub(super) fn limit(&mut self, bytes: usize) {
+        let mut sum = 0;
+        let fits = self.changed.iter().take_while(|resource| {
+            sum += resource.delta().len();
+            sum <= bytes
+        });
+        let fitting = fits.count().max(1).min(self.changed.len());
+        let rest = self.changed.drain(fitting..);
+        self.rest = rest.map(|resource| resource.name().clone()).collect();
+    }
+
+    pub(super) fn names(&self) -> Vec<Arc<str>> {
+        let names = self.changed.iter().map(|resource| resource.name().clone());
+        names.collect()
     }
 }
 
 impl TypeState {
+    pub(super) fn new(interner: Interner) -> Self {
+        Self {
+            ledger: Ledger::new(interner.clone()),
+            interner,
+            subscription: Subscription::default(),
+            owed: false,
+            in_flight: None,
+            deferred: None,
+            partial: false,
+            sent: None,
+            acked: None,
+            nack: None,
+        }
+    }
+
     /// Takes in the answer part of a request.
     pub(super) fn answer(&mut self, nonce: &str, error: Option<&Status>) -> Verdict {
         if nonce.is_empty() {
@@ -107,7 +142,9 @@ impl TypeState {
         };
         match error {
             None => {
-                self.acked = Some(flight.version);
+                if !self.partial {
+                    self.acked = Some(flight.version);
+                }
                 self.nack = None;
                 Verdict::Ack
             }
@@ -140,30 +177,33 @@ impl TypeState {
     }
 
     /// See [`Session::begin`](super::Session::begin).
-    pub(super) fn begin(&mut self, scope: Scope) -> Option<Scope> {
-        let mut scope = self.narrow(scope)?;
+    pub(super) fn begin(&mut self, mut scope: Scope) -> Option<Scope> {
         if let Some(earlier) = self.deferred.take() {
             scope.merge(earlier);
         }
+        let scope = self.narrow(scope)?;
         if self.in_flight.is_some() {
             self.deferred = Some(scope);
             return None;
         }
-        self.narrow(scope)
+        Some(scope)
     }
 
     /// See [`Session::renew`](super::Session::renew).
-    pub(super) fn renew(&mut self, names: BTreeSet<String>) -> Option<Scope> {
-        let names: BTreeSet<String> = names
-            .into_iter()
-            .filter(|name| self.known.contains_key(name))
-            .collect();
-        self.forced.extend(names.iter().cloned());
+    pub(super) fn renew(&mut self, names: &[Arc<str>]) -> Option<Scope> {
+        let told = names.iter().filter(|name| self.ledger.get(name).is_some());
+        let names: BTreeSet<Arc<str>> = told.cloned().collect();
         if names.is_empty() {
-            None
-        } else {
-            self.begin(Scope::Only(names))
+            return None;
         }
+        self.owe(names.iter().cloned());
+        self.begin(Scope::Only(Arc::new(names)))
+    }
+
+    /// Makes these names be answered for again.
+    pub(super) fn owe(&mut self, names: impl IntoIterator<Item = Arc<str>>) {
+        let owed = names.into_iter().map(|name| (name, Told::Owed));
+        self.ledger.tell(owed, &self.subscription.names);
     }
 
     /// What was put off while a response was unanswered.
@@ -179,57 +219,86 @@ impl TypeState {
         if self.subscription.wildcard {
             return Some(scope);
         }
-        let names: BTreeSet<String> = match scope {
-            Scope::All => self.subscription.names.clone(),
-            Scope::Only(names) => names
-                .into_iter()
-                .filter(|name| self.subscription.names.contains(name))
-                .collect(),
+        let subscribed = &self.subscription.names;
+        let names = match scope {
+            Scope::All => Arc::clone(subscribed),
+            Scope::Only(names) if names.iter().all(|name| subscribed.contains(name)) => names,
+            Scope::Only(names) => Arc::new(names.intersection(subscribed).cloned().collect()),
         };
         (!names.is_empty()).then_some(Scope::Only(names))
     }
 
     /// Compares `resources`, all that exists within `scope`, with what the client has.
     pub(super) fn difference<'a>(
-        &mut self,
+        &self,
         scope: &Scope,
-        resources: &'a [NamedResource],
+        resources: &'a [EncodedResource],
     ) -> Difference<'a> {
-        let wanted = |name: &str| scope.contains(name) && self.subscription.covers(name);
-        let mut changed = Vec::new();
-        let mut existing = BTreeSet::new();
-        for resource in resources.iter().filter(|resource| wanted(&resource.name)) {
-            existing.insert(resource.name.as_str());
-            let same = self.known.get(&resource.name) == Some(&resource.version);
-            if !same || self.forced.contains(&resource.name) {
-                changed.push(resource);
-            }
+        debug_assert!(resources.is_sorted_by(|a, b| a.name() < b.name()));
+        match scope {
+            Scope::All if self.subscription.wildcard => self.compare_all(resources),
+            Scope::All => self.compare(&self.subscription.names, resources),
+            Scope::Only(names) => self.compare(names, resources),
         }
-        let told: BTreeSet<&String> = self.known.keys().chain(&self.forced).collect();
-        let removed = told
-            .into_iter()
-            .filter(|name| scope.contains(name) && !existing.contains(name.as_str()))
-            .cloned()
-            .collect();
-        Difference { changed, removed }
+    }
+
+    fn compare_all<'a>(&self, resources: &'a [EncodedResource]) -> Difference<'a> {
+        let mut out = Difference::default();
+        let mut told = self.ledger.iter().peekable();
+        for resource in resources {
+            while let Some((name, told)) = told.next_if(|(name, _)| *name < resource.name()) {
+                out.compare(name, None, Some(told));
+            }
+            let told = told.next_if(|(name, _)| *name == resource.name());
+            out.compare(resource.name(), Some(resource), told.map(|(_, told)| told));
+        }
+        for (name, told) in told {
+            out.compare(name, None, Some(told));
+        }
+        // Those asked for by name must be answered for even if they never existed.
+        let exists = |name: &str| {
+            resources
+                .binary_search_by(|one| (**one.name()).cmp(name))
+                .is_ok()
+        };
+        let named = self.subscription.names.iter();
+        let unknown = named.filter(|name| !exists(name) && self.ledger.get(name).is_none());
+        out.removed.extend(unknown.cloned());
+        out
+    }
+
+    fn compare<'a>(
+        &self,
+        names: &BTreeSet<Arc<str>>,
+        resources: &'a [EncodedResource],
+    ) -> Difference<'a> {
+        let mut out = Difference::default();
+        let mut existing = resources.iter().peekable();
+        for name in names {
+            while existing.next_if(|one| one.name() < name).is_some() {}
+            let existing = existing.next_if(|one| one.name() == name);
+            out.compare(name, existing, self.ledger.get(name));
+        }
+        out
     }
 
     /// Notes what a response carries, and that it is unanswered.
-    pub(super) fn sent(
-        &mut self,
-        scope: &Scope,
-        difference: &Difference<'_>,
-        nonce: String,
-        version: &str,
-    ) {
-        for name in &difference.removed {
-            self.known.remove(name);
+    pub(super) fn sent(&mut self, difference: &Difference<'_>, nonce: String, version: &str) {
+        let changed = difference.changed.iter();
+        let changed = changed.map(|one| (one.name().clone(), Told::Version(one.version())));
+        let removed = difference.removed.iter();
+        let removed = removed.map(|name| (name.clone(), Told::Absent));
+        self.ledger
+            .tell(changed.chain(removed), &self.subscription.names);
+        self.partial = !difference.rest.is_empty();
+        if self.partial {
+            let rest = difference.rest.iter().cloned().collect();
+            let rest = Scope::Only(self.interner.names(rest));
+            match &mut self.deferred {
+                Some(deferred) => deferred.merge(rest),
+                None => self.deferred = Some(rest),
+            }
         }
-        for resource in &difference.changed {
-            self.known
-                .insert(resource.name.clone(), resource.version.clone());
-        }
-        self.forced.retain(|name| !scope.contains(name));
         self.owed = false;
         self.sent = Some(version.to_owned());
         self.in_flight = Some(InFlight {
@@ -241,7 +310,8 @@ impl TypeState {
     /// Notes that the client has everything as of `version` without being sent anything.
     pub(super) fn up_to_date(&mut self, version: &str) {
         self.owed = false;
-        if self.nack.is_none() && !self.known.is_empty() {
+        self.partial = false;
+        if self.nack.is_none() && self.ledger.iter().next().is_some() {
             self.sent = Some(version.to_owned());
             self.acked = Some(version.to_owned());
         }
@@ -250,7 +320,7 @@ impl TypeState {
     pub(super) fn status(&self) -> TypeStatus {
         let state = if self.sent.is_none() {
             SyncState::NotSent
-        } else if self.in_flight.is_some() || self.nack.is_some() {
+        } else if self.in_flight.is_some() || self.nack.is_some() || self.partial {
             SyncState::Stale
         } else {
             SyncState::Synced
@@ -260,7 +330,25 @@ impl TypeState {
             sent: self.sent.clone(),
             acked: self.acked.clone(),
             nack: self.nack.clone(),
-            resources: self.known.len(),
+            resources: self.ledger.len(),
+        }
+    }
+}
+
+impl<'a> Difference<'a> {
+    /// Adds what a client must be told of a name, given what it was told last.
+    fn compare(
+        &mut self,
+        name: &Arc<str>,
+        existing: Option<&'a EncodedResource>,
+        told: Option<Told>,
+    ) {
+        match existing {
+            Some(resource) if told != Some(Told::Version(resource.version())) => {
+                self.changed.push(resource);
+            }
+            None if told != Some(Told::Absent) => self.removed.push(Arc::clone(name)),
+            _ => {}
         }
     }
 }

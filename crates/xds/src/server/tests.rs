@@ -1,29 +1,46 @@
 //! Scripts: requests in, responses out.
 
+mod sotw;
+
 use std::collections::BTreeMap;
+
+use prost::Message;
 
 use super::*;
 use crate::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use crate::envoy::service::discovery::v3::{
-    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest,
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryResponse,
 };
 use crate::type_url::{CLUSTER, ENDPOINT};
 
+/// Responses as clients read them.
+trait Responds: Session {
+    type Response: Message + Default;
+}
+
+impl Responds for DeltaSession {
+    type Response = DeltaDiscoveryResponse;
+}
+
+impl Responds for SotwSession {
+    type Response = DiscoveryResponse;
+}
+
 /// Resources by name; `a=1` has name `a` and content that depends on `1`.
-fn resources(specs: &[&str]) -> Vec<NamedResource> {
+fn resources(specs: &[&str]) -> Vec<EncodedResource> {
     let one = |spec: &&str| {
         let (name, content) = spec.split_once('=').unwrap();
         let message = ClusterLoadAssignment {
             cluster_name: format!("{name}{content}"),
             ..ClusterLoadAssignment::default()
         };
-        NamedResource::new(name, &message)
+        EncodedResource::new(name, &message)
     };
     specs.iter().map(one).collect()
 }
 
 fn version(spec: &str) -> String {
-    resources(&[spec])[0].version.clone()
+    resources(&[spec])[0].version().to_string()
 }
 
 fn subscribe(type_url: &str, names: &[&str]) -> DeltaDiscoveryRequest {
@@ -42,16 +59,16 @@ fn ack(response: &DeltaDiscoveryResponse) -> DeltaDiscoveryRequest {
     }
 }
 
-fn send<S: Session>(
+fn send<S: Responds>(
     session: &mut S,
     type_url: &str,
     scope: &Scope,
-    resources: &[NamedResource],
+    resources: &[EncodedResource],
     version: &str,
 ) -> Option<S::Response> {
     session
         .send(type_url, scope, resources, version)
-        .map(|outgoing| outgoing.response)
+        .map(|outgoing| S::Response::decode(outgoing.response.to_bytes()).unwrap())
 }
 
 fn names(response: &DeltaDiscoveryResponse) -> Vec<&str> {
@@ -90,7 +107,7 @@ fn push(
 
 #[test]
 fn wildcard_gets_everything_then_only_differences() {
-    let mut session = DeltaSession::new(1);
+    let mut session = DeltaSession::new(1, Interner::default());
     let first = exchange(&mut session, &subscribe(CLUSTER, &[]), &["a=1", "b=1"]).unwrap();
     assert_eq!(names(&first), ["a", "b"]);
     assert_eq!(session.status(CLUSTER).state, SyncState::Stale);
@@ -105,7 +122,7 @@ fn wildcard_gets_everything_then_only_differences() {
 
 #[test]
 fn an_empty_wildcard_gets_its_first_response_once() {
-    let mut session = DeltaSession::new(1);
+    let mut session = DeltaSession::new(1, Interner::default());
     let first = exchange(&mut session, &subscribe(CLUSTER, &[]), &[]).unwrap();
     assert!(first.resources.is_empty());
     assert_eq!(exchange(&mut session, &ack(&first), &[]), None);
@@ -120,20 +137,20 @@ fn reconnect_with_known_versions_sends_only_what_differs() {
         ("gone".to_owned(), "x".to_owned()),
     ]);
 
-    let mut session = DeltaSession::new(1);
+    let mut session = DeltaSession::new(1, Interner::default());
     let response = exchange(&mut session, &request, &["a=1", "b=1"]).unwrap();
     assert_eq!(names(&response), ["b"]);
     assert_eq!(response.removed_resources, ["gone"]);
 
     request.initial_resource_versions = BTreeMap::from([("a".to_owned(), version("a=1"))]);
-    let mut session = DeltaSession::new(2);
+    let mut session = DeltaSession::new(2, Interner::default());
     assert_eq!(exchange(&mut session, &request, &["a=1"]), None);
     assert_eq!(session.status(CLUSTER).state, SyncState::Synced);
 }
 
 #[test]
 fn a_named_resource_that_does_not_exist_is_said_to_be_removed() {
-    let mut session = DeltaSession::new(1);
+    let mut session = DeltaSession::new(1, Interner::default());
     let response = exchange(&mut session, &subscribe(ENDPOINT, &["a", "no"]), &["a=1"]).unwrap();
     assert_eq!(names(&response), ["a"]);
     assert_eq!(response.removed_resources, ["no"]);
@@ -141,20 +158,17 @@ fn a_named_resource_that_does_not_exist_is_said_to_be_removed() {
 
 #[test]
 fn names_that_nobody_asked_for_are_not_sent() {
-    let mut session = DeltaSession::new(1);
+    let mut session = DeltaSession::new(1, Interner::default());
     let first = exchange(&mut session, &subscribe(ENDPOINT, &["a"]), &["a=1", "b=1"]).unwrap();
     assert_eq!(names(&first), ["a"]);
     session.receive(&ack(&first));
-    assert_eq!(
-        session.begin(ENDPOINT, Scope::Only(["b".to_owned()].into())),
-        None
-    );
+    assert_eq!(session.begin(ENDPOINT, Scope::only(["b"])), None);
     assert_eq!(session.begin(CLUSTER, Scope::All), None);
 }
 
 #[test]
 fn asking_again_sends_again_and_unsubscribing_ends_it() {
-    let mut session = DeltaSession::new(1);
+    let mut session = DeltaSession::new(1, Interner::default());
     let first = exchange(&mut session, &subscribe(ENDPOINT, &["a"]), &["a=1"]).unwrap();
     session.receive(&ack(&first));
     let again = exchange(&mut session, &subscribe(ENDPOINT, &["a"]), &["a=1"]).unwrap();
@@ -168,15 +182,15 @@ fn asking_again_sends_again_and_unsubscribing_ends_it() {
 
 #[test]
 fn one_response_at_a_time_and_the_rest_merged() {
-    let mut session = DeltaSession::new(1);
+    let mut session = DeltaSession::new(1, Interner::default());
     let first = exchange(&mut session, &subscribe(CLUSTER, &[]), &["a=1", "b=1"]).unwrap();
-    let only = |name: &str| Scope::Only([name.to_owned()].into());
+    let only = |name: &str| Scope::only([name]);
     assert_eq!(session.begin(CLUSTER, only("a")), None);
     assert_eq!(session.begin(CLUSTER, only("b")), None);
 
     let received = session.receive(&ack(&first));
     let due = received.due.unwrap();
-    assert_eq!(due, Scope::Only(["a".to_owned(), "b".to_owned()].into()));
+    assert_eq!(due, Scope::only(["a", "b"]));
     let second = send(
         &mut session,
         CLUSTER,
@@ -190,7 +204,7 @@ fn one_response_at_a_time_and_the_rest_merged() {
 
 #[test]
 fn a_partial_update_does_not_remove_what_it_does_not_speak_of() {
-    let mut session = DeltaSession::new(1);
+    let mut session = DeltaSession::new(1, Interner::default());
     let first = exchange(
         &mut session,
         &subscribe(ENDPOINT, &["a", "b"]),
@@ -198,9 +212,7 @@ fn a_partial_update_does_not_remove_what_it_does_not_speak_of() {
     )
     .unwrap();
     session.receive(&ack(&first));
-    let scope = session
-        .begin(ENDPOINT, Scope::Only(["a".to_owned()].into()))
-        .unwrap();
+    let scope = session.begin(ENDPOINT, Scope::only(["a"])).unwrap();
     let second = send(&mut session, ENDPOINT, &scope, &resources(&["a=2"]), "v2").unwrap();
     assert_eq!(
         (names(&second), second.removed_resources.len()),
@@ -210,7 +222,7 @@ fn a_partial_update_does_not_remove_what_it_does_not_speak_of() {
 
 #[test]
 fn a_refusal_is_kept_and_not_repeated_until_something_better_comes() {
-    let mut session = DeltaSession::new(1);
+    let mut session = DeltaSession::new(1, Interner::default());
     let first = exchange(&mut session, &subscribe(CLUSTER, &[]), &["a=bad"]).unwrap();
     let mut nack = ack(&first);
     nack.error_detail = Some(Status {
@@ -233,7 +245,7 @@ fn a_refusal_is_kept_and_not_repeated_until_something_better_comes() {
 
 #[test]
 fn a_stale_nonce_changes_nothing_but_its_subscriptions_count() {
-    let mut session = DeltaSession::new(1);
+    let mut session = DeltaSession::new(1, Interner::default());
     let first = exchange(&mut session, &subscribe(ENDPOINT, &["a"]), &["a=1"]).unwrap();
     session.receive(&ack(&first));
     let second = push(&mut session, ENDPOINT, &["a=2"]).unwrap();
@@ -248,7 +260,7 @@ fn a_stale_nonce_changes_nothing_but_its_subscriptions_count() {
 
 #[test]
 fn renewed_names_go_out_unchanged() {
-    let mut session = DeltaSession::new(1);
+    let mut session = DeltaSession::new(1, Interner::default());
     let first = exchange(
         &mut session,
         &subscribe(ENDPOINT, &["a", "b"]),
@@ -256,8 +268,8 @@ fn renewed_names_go_out_unchanged() {
     )
     .unwrap();
     session.receive(&ack(&first));
-    let wanted = ["a".to_owned(), "never-asked".to_owned()].into();
-    let scope = session.renew(ENDPOINT, wanted).unwrap();
+    let wanted = ["a".into(), "never-asked".into()];
+    let scope = session.renew(ENDPOINT, &wanted).unwrap();
     let again = send(
         &mut session,
         ENDPOINT,
@@ -269,134 +281,79 @@ fn renewed_names_go_out_unchanged() {
     assert_eq!(names(&again), ["a"]);
 }
 
-fn request(type_url: &str, names: &[&str], version: &str, nonce: &str) -> DiscoveryRequest {
-    DiscoveryRequest {
-        type_url: type_url.to_owned(),
-        resource_names: names.iter().map(|&name| name.to_owned()).collect(),
-        version_info: version.to_owned(),
-        response_nonce: nonce.to_owned(),
-        ..DiscoveryRequest::default()
-    }
-}
-
 #[test]
-fn sotw_sends_clusters_whole_and_endpoints_in_part() {
-    let mut session = SotwSession::new(1);
-    let due = session.receive(&request(CLUSTER, &[], "", "")).due.unwrap();
-    let first = send(
-        &mut session,
-        CLUSTER,
-        &due,
-        &resources(&["a=1", "b=1"]),
-        "v1",
-    )
-    .unwrap();
-    session.receive(&request(CLUSTER, &[], &first.version_info, &first.nonce));
-    let scope = session
-        .begin(CLUSTER, Scope::Only(["a".to_owned()].into()))
-        .unwrap();
-    let second = send(
-        &mut session,
-        CLUSTER,
-        &scope,
-        &resources(&["a=2", "b=1"]),
-        "v2",
-    )
-    .unwrap();
-    assert_eq!(second.resources.len(), 2, "a whole set");
-
-    let due = session
-        .receive(&request(ENDPOINT, &["a", "b"], "", ""))
-        .due
-        .unwrap();
-    let first = send(
-        &mut session,
-        ENDPOINT,
-        &due,
-        &resources(&["a=1", "b=1"]),
-        "v2",
-    )
-    .unwrap();
-    session.receive(&request(
-        ENDPOINT,
-        &["a", "b"],
-        &first.version_info,
-        &first.nonce,
-    ));
-    let scope = session.begin(ENDPOINT, Scope::All).unwrap();
-    let second = send(
-        &mut session,
-        ENDPOINT,
-        &scope,
-        &resources(&["a=2", "b=1"]),
-        "v3",
-    )
-    .unwrap();
-    assert_eq!(second.resources.len(), 1, "only what changed");
-}
-
-#[test]
-fn sotw_tells_of_the_last_removal_with_an_empty_set() {
-    let mut session = SotwSession::new(1);
-    let due = session.receive(&request(CLUSTER, &[], "", "")).due.unwrap();
-    let first = send(&mut session, CLUSTER, &due, &resources(&["a=1"]), "v1").unwrap();
-    session.receive(&request(CLUSTER, &[], &first.version_info, &first.nonce));
-    let scope = session.begin(CLUSTER, Scope::All).unwrap();
-    assert!(
-        send(&mut session, CLUSTER, &scope, &[], "v2")
-            .unwrap()
-            .resources
-            .is_empty()
-    );
-}
-
-#[test]
-fn sotw_resumes_from_an_equal_version() {
-    let mut session = SotwSession::new(1);
-    let due = session.receive(&request(CLUSTER, &[], "", "")).due.unwrap();
-    let first = send(
-        &mut session,
-        CLUSTER,
-        &due,
-        &resources(&["a=1", "b=1"]),
-        "v1",
-    )
-    .unwrap();
-
-    let mut resumed = SotwSession::new(2);
-    let due = resumed
-        .receive(&request(CLUSTER, &[], &first.version_info, ""))
-        .due
-        .unwrap();
+fn what_is_asked_for_by_name_comes_in_parts_one_after_the_other() {
+    let large = "x".repeat(PART_BYTES / 2);
+    let specs = ["a", "b", "c"].map(|name| format!("{name}={large}"));
+    let specs: Vec<&str> = specs.iter().map(String::as_str).collect();
+    let mut session = DeltaSession::new(1, Interner::default());
+    let request = subscribe(ENDPOINT, &["a", "b", "c", "no"]);
+    let first = exchange(&mut session, &request, &specs).unwrap();
     assert_eq!(
-        send(
-            &mut resumed,
-            CLUSTER,
-            &due,
-            &resources(&["a=1", "b=1"]),
-            "v1"
-        ),
-        None
+        (names(&first), first.removed_resources.as_slice()),
+        (vec!["a"], &["no".to_owned()][..])
     );
-    assert_eq!(resumed.status(CLUSTER).state, SyncState::Synced);
-    let scope = resumed.begin(CLUSTER, Scope::All).unwrap();
-    assert!(send(&mut resumed, CLUSTER, &scope, &resources(&["b=1"]), "v2").is_some());
+    // What changes meanwhile goes with the rest.
+    assert_eq!(session.begin(ENDPOINT, Scope::only(["a"])), None);
+
+    let received = session.receive(&ack(&first));
+    assert_eq!(received.due, Some(Scope::only(["a", "b", "c"])));
+    assert_eq!(
+        session.status(ENDPOINT).state,
+        SyncState::Stale,
+        "not all is there"
+    );
+    assert_eq!(session.status(ENDPOINT).acked, None);
+    let due = received.due.unwrap();
+    let second = send(&mut session, ENDPOINT, &due, &resources(&specs), "v").unwrap();
+    assert_eq!(names(&second), ["b"]);
+    let third = exchange(&mut session, &ack(&second), &specs).unwrap();
+    assert_eq!(names(&third), ["c"]);
+    assert_eq!(exchange(&mut session, &ack(&third), &specs), None);
+    assert_eq!(session.status(ENDPOINT).state, SyncState::Synced);
+    assert_eq!(push(&mut session, ENDPOINT, &specs), None);
+
+    let mut session = DeltaSession::new(2, Interner::default());
+    let whole = exchange(&mut session, &subscribe(CLUSTER, &[]), &specs).unwrap();
+    assert_eq!(
+        names(&whole),
+        ["a", "b", "c"],
+        "clusters are never half there"
+    );
 }
 
 #[test]
-fn sotw_ignores_a_stale_nonce_and_records_a_refusal() {
-    let mut session = SotwSession::new(1);
-    let due = session
-        .receive(&request(ENDPOINT, &["a"], "", ""))
-        .due
-        .unwrap();
-    let first = send(&mut session, ENDPOINT, &due, &resources(&["a=1"]), "v1").unwrap();
-    let early = session.receive(&request(ENDPOINT, &["a", "b"], "", ""));
-    assert_eq!((early.verdict, early.due), (Verdict::Stale, None));
+fn sessions_share_what_they_remember_alike() {
+    let interner = Interner::default();
+    let names: Vec<String> = (100..200).map(|number| number.to_string()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let specs: Vec<String> = names.iter().map(|name| format!("{name}=1")).collect();
+    let mut specs: Vec<&str> = specs.iter().map(String::as_str).collect();
+    let mut sessions = [1, 2].map(|id| DeltaSession::new(id, interner.clone()));
+    let mut last = Vec::new();
+    for session in &mut sessions {
+        last.push(exchange(session, &subscribe(ENDPOINT, &names), &specs).unwrap());
+    }
+    let subscribed = sessions
+        .each_ref()
+        .map(|one| one.subscription(ENDPOINT).unwrap());
+    assert!(Arc::ptr_eq(&subscribed[0].names, &subscribed[1].names));
 
-    let mut nack = request(ENDPOINT, &["a", "b"], "", &first.nonce);
-    nack.error_detail = Some(Status::default());
-    let received = session.receive(&nack);
-    assert!(matches!(received.verdict, Verdict::Nack(_)));
-    assert_eq!(received.due, Some(Scope::Only(["b".to_owned()].into())));
+    // What comes later is told apart from what is shared, and becomes part of it again.
+    for (at, number) in (0..60).enumerate() {
+        let spec = format!("{}=2", 100 + number);
+        specs[at] = &*spec.leak();
+        for (session, last) in sessions.iter_mut().zip(&mut last) {
+            session.receive(&ack(last));
+            *last = push(session, ENDPOINT, &specs).unwrap();
+            assert_eq!(names.len(), session.status(ENDPOINT).resources);
+            assert_eq!(last.resources.len(), 1);
+        }
+    }
+    let mut request = ack(&last[0]);
+    request.resource_names_unsubscribe = vec!["100".to_owned()];
+    assert_eq!(exchange(&mut sessions[0], &request, &specs), None);
+    assert_eq!(push(&mut sessions[0], ENDPOINT, &specs), None);
+    assert_eq!(sessions[0].status(ENDPOINT).resources, names.len() - 1);
+    assert_eq!(sessions[1].status(ENDPOINT).resources, names.len());
 }

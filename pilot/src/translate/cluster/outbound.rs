@@ -1,7 +1,5 @@
 //! Clusters of services: `outbound|PORT|SUBSET|HOST`.
 
-use std::sync::Arc;
-
 use mesh_config::destination_rule::PolicySettings;
 use mesh_config::{PortNumber, SubsetName};
 
@@ -9,28 +7,19 @@ use super::builder::Builder;
 use super::{policy, security};
 use crate::model::{Registry as Source, Resolution, Service, ServicePort};
 use crate::snapshot::{MergedRule, Registry};
-use crate::translate::context::Context;
-use crate::translate::{NamedResource, endpoint as eds, names, wire::*};
+use crate::translate::audience::View;
+use crate::translate::{endpoint as eds, names, wire::*};
 use cluster::cluster::{DiscoveryType, DnsLookupFamily, EdsClusterConfig};
 
-/// The outbound clusters of a proxy. Equal for all proxies of a scope, unless DestinationRules
-/// choose their clients by labels.
-pub(super) fn build(cx: &Context<'_>) -> Arc<Vec<NamedResource>> {
-    crate::translate::cached(cx, "clusters", String::new(), || {
-        let mut out = Vec::new();
-        for service in &cx.scope.services {
-            let rule = cx.destination_rule(service);
-            for port in &service.ports {
-                let subsets = rule.map_or(&[][..], |rule| &rule.rule.subsets);
-                let names = std::iter::once(None).chain(subsets.iter().map(|s| Some(&s.name)));
-                out.extend(
-                    names
-                        .filter_map(|subset| one(cx, service, port, rule.map(|r| &**r), subset))
-                        .map(|cluster| NamedResource::new(cluster.name.clone(), &cluster)),
-                );
-            }
-        }
-        out
+/// The clusters of all services that are seen.
+pub(super) fn build(cx: &View<'_>) -> impl Iterator<Item = cluster::Cluster> {
+    cx.scope.services.iter().flat_map(move |service| {
+        let rule = cx.destination_rule(service).map(|rule| &**rule);
+        let subsets = rule.map_or(&[][..], |rule| &rule.rule.subsets);
+        service.ports.iter().flat_map(move |port| {
+            let names = std::iter::once(None).chain(subsets.iter().map(|s| Some(&s.name)));
+            names.filter_map(move |subset| one(cx, service, port, rule, subset))
+        })
     })
 }
 
@@ -47,7 +36,7 @@ pub(crate) fn default_policy(
 }
 
 fn one(
-    cx: &Context<'_>,
+    cx: &View<'_>,
     service: &Service,
     port: &ServicePort,
     rule: Option<&MergedRule>,
@@ -90,7 +79,7 @@ fn one(
     Some(builder.build())
 }
 
-fn discovery(cx: &Context<'_>, service: &Service) -> DiscoveryType {
+fn discovery(cx: &View<'_>, service: &Service) -> DiscoveryType {
     match service.resolution {
         Resolution::Dns => DiscoveryType::StrictDns,
         Resolution::DnsRoundRobin => DiscoveryType::LogicalDns,
@@ -105,7 +94,7 @@ fn discovery(cx: &Context<'_>, service: &Service) -> DiscoveryType {
 /// Endpoints that are looked up by name stand in the cluster. Envoy refuses such a cluster without
 /// any, so it is left out (its routes then answer 503).
 fn set_dns(
-    cx: &Context<'_>,
+    cx: &View<'_>,
     builder: &mut Builder,
     service: &Service,
     port: &ServicePort,
@@ -125,7 +114,7 @@ fn set_dns(
     let assignment = eds::assignment(cx, builder.cluster.name.clone(), service, rule, &list);
     let cluster = &mut builder.cluster;
     cluster.load_assignment = Some(assignment);
-    cluster.dns_lookup_family = if cx.proxy.ip.is_ipv4() {
+    cluster.dns_lookup_family = if cx.is_ipv4() {
         DnsLookupFamily::V4Only
     } else {
         DnsLookupFamily::V6Only

@@ -5,7 +5,7 @@ use mesh_config::{Protocol, peer_authentication::MtlsMode};
 
 use super::builder::Builder;
 use crate::model::{Labels, Service, ServicePort};
-use crate::translate::context::Context;
+use crate::translate::audience::View;
 use crate::translate::tls::{MeshAlpn, mesh_client, raw_socket, upstream_socket, user_client};
 use crate::translate::{names, wire::*};
 use cluster::cluster::{DiscoveryType, TransportSocketMatch};
@@ -15,7 +15,7 @@ use cluster::cluster::{DiscoveryType, TransportSocketMatch};
 /// `settings`: of the DestinationRule; `None` leaves it to auto mTLS. `selected`: the rule applies to
 /// chosen workloads only, so that it may name a credential.
 pub(super) fn apply(
-    cx: &Context<'_>,
+    cx: &View<'_>,
     builder: &mut Builder,
     service: &Service,
     port: &ServicePort,
@@ -59,7 +59,7 @@ fn alpn(builder: &mut Builder, protocol: Protocol) -> MeshAlpn {
 }
 
 fn user(
-    cx: &Context<'_>,
+    cx: &View<'_>,
     builder: &mut Builder,
     service: &Service,
     settings: &ClientTls,
@@ -105,12 +105,7 @@ fn name_server(builder: &mut Builder, tls: &OriginatedTls) {
 
 /// Source: Istio's inference: never outside the mesh, never where the namespace disables mTLS, and
 /// towards headless services only if every endpoint takes it.
-fn uses_auto_mtls(
-    cx: &Context<'_>,
-    builder: &Builder,
-    service: &Service,
-    port: &ServicePort,
-) -> bool {
+fn uses_auto_mtls(cx: &View<'_>, builder: &Builder, service: &Service, port: &ServicePort) -> bool {
     if service.external || !cx.mesh().enable_auto_mtls {
         return false;
     }

@@ -23,7 +23,7 @@ pub(super) fn build(cx: &Context<'_>) -> Vec<listener::Listener> {
 fn one(cx: &Context<'_>, group: &ServerGroup) -> Option<listener::Listener> {
     let bind = match group.bind {
         Some(ip) => ip.to_string(),
-        None if cx.proxy.ip.is_ipv4() => names::WILDCARD.to_owned(),
+        None if cx.is_ipv4() => names::WILDCARD.to_owned(),
         None => "::".to_owned(),
     };
     let name = names::listener(&bind, group.port);
@@ -38,6 +38,7 @@ fn one(cx: &Context<'_>, group: &ServerGroup) -> Option<listener::Listener> {
             Side::Gateway,
             &prefix,
             Routes::Named(route),
+            authz::http_filters(cx),
         )];
         filter_chains.push(listener::FilterChain {
             filters,
@@ -94,7 +95,14 @@ fn of_server(
             let prefix =
                 prefix.unwrap_or_else(|| names::stat_prefix(&format!("outbound_{listener}")));
             let routes = Routes::Named(route.clone());
-            Some(vec![http::filter(cx, Side::Gateway, &prefix, routes)])
+            let authorization = authz::http_filters(cx);
+            Some(vec![http::filter(
+                cx,
+                Side::Gateway,
+                &prefix,
+                routes,
+                authorization,
+            )])
         }
         _ => tcp_routes(cx, server),
     };

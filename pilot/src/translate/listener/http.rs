@@ -7,7 +7,7 @@ use mesh_xds::envoy::extensions::filters::http::cors::v3::Cors;
 use mesh_xds::envoy::extensions::filters::http::fault::v3::HttpFault;
 use mesh_xds::envoy::extensions::filters::http::router::v3::Router;
 
-use crate::translate::{access_log, authz, context::Context, names, wire::*};
+use crate::translate::{access_log, audience::View, names, wire::*};
 use hcm::http_connection_manager::{
     CodecType, ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier,
     SetCurrentClientCertDetails, Tracing, UpgradeConfig,
@@ -32,18 +32,22 @@ pub(super) enum Routes {
     Inline(Box<route::RouteConfiguration>),
 }
 
-/// A connection manager, as a network filter.
+/// A connection manager, as a network filter. `authorization`: filters that requests pass first, where
+/// the mesh is entered.
 pub(super) fn filter(
-    cx: &Context<'_>,
+    cx: &View<'_>,
     side: Side,
     stat_prefix: &str,
     routes: Routes,
+    authorization: Vec<hcm::HttpFilter>,
 ) -> listener::Filter {
-    network_filter(names::HCM, &manager(cx, side, stat_prefix, routes))
+    let mut manager = manager(cx, side, stat_prefix, routes);
+    manager.http_filters = filters(authorization);
+    network_filter(names::HCM, &manager)
 }
 
 fn manager(
-    cx: &Context<'_>,
+    cx: &View<'_>,
     side: Side,
     stat_prefix: &str,
     routes: Routes,
@@ -59,7 +63,6 @@ fn manager(
             }),
             Routes::Inline(routes) => RouteSpecifier::RouteConfig(*routes),
         }),
-        http_filters: filters(cx, side),
         access_log: access_log::build(mesh),
         // The outbound side is the edge of the mesh for its application, a gateway that of the mesh.
         use_remote_address: boolean(side == Side::Gateway),
@@ -124,13 +127,9 @@ fn normalize_paths(out: &mut hcm::HttpConnectionManager, mode: PathNormalization
     }
 }
 
-/// Authorization first (where the mesh is entered), then what routes may configure, then the router.
-fn filters(cx: &Context<'_>, side: Side) -> Vec<hcm::HttpFilter> {
-    let mut out = if side == Side::Outbound {
-        Vec::new()
-    } else {
-        authz::http_filters(cx)
-    };
+/// Authorization first, then what routes may configure, then the router.
+fn filters(authorization: Vec<hcm::HttpFilter>) -> Vec<hcm::HttpFilter> {
+    let mut out = authorization;
     out.push(http_filter(names::FAULT, &HttpFault::default()));
     out.push(http_filter(names::CORS, &Cors::default()));
     out.push(http_filter(names::ROUTER, &Router::default()));

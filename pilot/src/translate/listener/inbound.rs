@@ -11,12 +11,10 @@ use mesh_config::{PortNumber, Protocol};
 
 use super::chain::{self, Chain, Transport};
 use super::http::{self, Routes, Side};
-use super::{
-    for_ports, http_inspector, intercepts, original_destination, strings, tcp, tls_inspector,
-};
+use super::{for_ports, http_inspector, original_destination, strings, tcp, tls_inspector};
 use crate::translate::route as routes;
 use crate::translate::tls::{downstream_socket, mesh_server};
-use crate::translate::{access_log, context::Context, names, wire::*};
+use crate::translate::{access_log, authz, context::Context, names, wire::*};
 use route::route_action::ClusterSpecifier;
 
 /// A port of the workload.
@@ -50,15 +48,11 @@ pub(super) fn build(cx: &Context<'_>) -> Vec<listener::Listener> {
             None => chains.extend(built),
         }
     }
-    if !intercepts(cx) {
+    if !cx.intercepts() {
         return bound;
     }
     chains.extend(passthrough(cx));
-    let wildcard = if cx.proxy.ip.is_ipv4() {
-        names::WILDCARD
-    } else {
-        "::"
-    };
+    let wildcard = if cx.is_ipv4() { names::WILDCARD } else { "::" };
     let virtual_inbound = listener(
         cx,
         names::VIRTUAL_INBOUND.to_owned(),
@@ -136,7 +130,7 @@ fn ports(cx: &Context<'_>) -> Vec<Port> {
             .iter()
             .map(|listener| {
                 let number = listener.port.number.get();
-                let real = !intercepts(cx) || listener.capture_mode == CaptureMode::None;
+                let real = !cx.intercepts() || listener.capture_mode == CaptureMode::None;
                 let any = || Ipv4Addr::UNSPECIFIED.into();
                 Port {
                     number,
@@ -251,7 +245,14 @@ struct Spec<'a> {
 fn write(cx: &Context<'_>, chain: &Chain, spec: &Spec<'_>) -> listener::FilterChain {
     let filters = if chain.http {
         let routes = Routes::Inline(Box::new(inline_routes(spec)));
-        vec![http::filter(cx, Side::Inbound, &spec.stat_prefix, routes)]
+        let authorization = authz::http_filters(cx);
+        vec![http::filter(
+            cx,
+            Side::Inbound,
+            &spec.stat_prefix,
+            routes,
+            authorization,
+        )]
     } else {
         tcp::inbound(cx, spec.cluster)
     };

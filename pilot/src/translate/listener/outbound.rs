@@ -6,17 +6,16 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
 
 use ipnet::IpNet;
 use mesh_config::sidecar::{CaptureMode, EgressBind};
 
 use super::http::{self, Routes, Side};
 use super::outbound_chains::{self as chains, Chain, Content};
-use super::{chain as inbound_chain, http_inspector, intercepts, strings, tcp, tls_inspector};
+use super::{chain as inbound_chain, http_inspector, strings, tcp, tls_inspector};
 use crate::model::{Address, Protocol, Registry as Source, Resolution, Service, ServicePort, Vip};
 use crate::snapshot::{Egress, Registry};
-use crate::translate::{NamedResource, access_log, context::Context, names, wire::*};
+use crate::translate::{access_log, audience::View, names, wire::*};
 
 /// A listener under construction.
 struct Entry {
@@ -37,38 +36,31 @@ struct Place {
     ranges: Vec<IpNet>,
 }
 
-/// The outbound listeners of a sidecar; those for pods of headless services include its own, which the
-/// caller leaves out.
-pub(super) fn build(cx: &Context<'_>) -> Arc<Vec<NamedResource>> {
-    let sampling = cx.config().tracing.sampling.as_f64();
-    let proxy = format!("{} {} {sampling}", intercepts(cx), cx.proxy.ip.is_ipv4());
-    crate::translate::cached(cx, "outbound listeners", proxy, || {
-        let mut map: BTreeMap<(IpAddr, u16), Entry> = BTreeMap::new();
-        for egress in &cx.scope.egress {
-            let named = egress.listener.as_ref().is_some_and(|l| l.port.is_some());
-            if !named {
-                for entry in map.values_mut() {
-                    entry.locked = true;
-                }
+/// The outbound listeners of sidecars; those for pods of headless services include a proxy's own, which
+/// the caller leaves out.
+pub(super) fn build(cx: &View<'_>) -> impl Iterator<Item = listener::Listener> {
+    let mut map: BTreeMap<(IpAddr, u16), Entry> = BTreeMap::new();
+    for egress in &cx.scope.egress {
+        let named = egress.listener.as_ref().is_some_and(|l| l.port.is_some());
+        if !named {
+            for entry in map.values_mut() {
+                entry.locked = true;
             }
-            add_egress(cx, egress, &mut map);
         }
-        map.into_values()
-            .map(|entry| finish(cx, entry))
-            .map(|listener| NamedResource::new(listener.name.clone(), &listener))
-            .collect()
-    })
+        add_egress(cx, egress, &mut map);
+    }
+    map.into_values().map(move |entry| finish(cx, entry))
 }
 
-fn wildcard(cx: &Context<'_>) -> IpAddr {
-    if cx.proxy.ip.is_ipv4() {
+fn wildcard(cx: &View<'_>) -> IpAddr {
+    if cx.is_ipv4() {
         Ipv4Addr::UNSPECIFIED.into()
     } else {
         Ipv6Addr::UNSPECIFIED.into()
     }
 }
 
-fn add_egress(cx: &Context<'_>, egress: &Egress, map: &mut BTreeMap<(IpAddr, u16), Entry>) {
+fn add_egress(cx: &View<'_>, egress: &Egress, map: &mut BTreeMap<(IpAddr, u16), Entry>) {
     let declared = egress.listener.as_ref().and_then(|l| l.port.as_ref());
     for service in &egress.services {
         for own in &service.ports {
@@ -84,9 +76,9 @@ fn add_egress(cx: &Context<'_>, egress: &Egress, map: &mut BTreeMap<(IpAddr, u16
 }
 
 /// The address that a Sidecar's listener binds, and whether it is bound for real.
-fn declared_bind(cx: &Context<'_>, egress: &Egress) -> (Option<IpAddr>, bool) {
+fn declared_bind(cx: &View<'_>, egress: &Egress) -> (Option<IpAddr>, bool) {
     let listener = egress.listener.as_ref();
-    let bound = !intercepts(cx)
+    let bound = !cx.intercepts()
         || listener.is_some_and(|listener| listener.capture_mode == CaptureMode::None);
     match listener.and_then(|listener| listener.bind.as_ref()) {
         Some(EgressBind::Ip(ip)) => (Some(*ip), bound),
@@ -96,7 +88,7 @@ fn declared_bind(cx: &Context<'_>, egress: &Egress) -> (Option<IpAddr>, bool) {
     }
 }
 
-fn places(cx: &Context<'_>, egress: &Egress, service: &Service, port: &ServicePort) -> Vec<Place> {
+fn places(cx: &View<'_>, egress: &Egress, service: &Service, port: &ServicePort) -> Vec<Place> {
     let at = |bind| Place {
         bind,
         ranges: Vec::new(),
@@ -136,7 +128,7 @@ fn places(cx: &Context<'_>, egress: &Egress, service: &Service, port: &ServicePo
 }
 
 /// The addresses of a headless service's pods.
-fn pods(cx: &Context<'_>, service: &Service, port: &ServicePort) -> Vec<IpAddr> {
+fn pods(cx: &View<'_>, service: &Service, port: &ServicePort) -> Vec<IpAddr> {
     let endpoints = cx.snapshot.registry.endpoints(service);
     let mut out: Vec<IpAddr> = Registry::port_endpoints(&endpoints, port)
         .filter_map(|endpoint| match endpoint.address {
@@ -152,7 +144,7 @@ fn pods(cx: &Context<'_>, service: &Service, port: &ServicePort) -> Vec<IpAddr> 
 /// The route configuration of a port whose protocol is detected: its own where the listener stands for
 /// the service's address, else the one of the port.
 pub(crate) fn detected_route(
-    cx: &Context<'_>,
+    cx: &View<'_>,
     egress: &Egress,
     service: &Service,
     port: &ServicePort,
@@ -171,7 +163,7 @@ fn route_name(service: &Service, port: &ServicePort, shared: bool) -> String {
 }
 
 fn add(
-    cx: &Context<'_>,
+    cx: &View<'_>,
     egress: &Egress,
     service: &Service,
     port: &ServicePort,
@@ -234,7 +226,7 @@ fn clash(known: Protocol, new: Protocol) -> bool {
     (first(known) || first(new)) && known != new
 }
 
-fn finish(cx: &Context<'_>, entry: Entry) -> listener::Listener {
+fn finish(cx: &View<'_>, entry: Entry) -> listener::Listener {
     let name = names::listener(&entry.bind.to_string(), entry.port);
     let mut out = listener::Listener {
         address: Some(address(entry.bind, entry.port)),
@@ -271,7 +263,7 @@ fn finish(cx: &Context<'_>, entry: Entry) -> listener::Listener {
     out
 }
 
-fn fallback(cx: &Context<'_>) -> listener::FilterChain {
+fn fallback(cx: &View<'_>) -> listener::FilterChain {
     use mesh_config::sidecar::OutboundMode;
     let cluster = match cx.scope.outbound {
         OutboundMode::AllowAny => names::PASSTHROUGH,
@@ -284,7 +276,7 @@ fn fallback(cx: &Context<'_>) -> listener::FilterChain {
     }
 }
 
-fn write(cx: &Context<'_>, name: &str, chain: Chain) -> listener::FilterChain {
+fn write(cx: &View<'_>, name: &str, chain: Chain) -> listener::FilterChain {
     let matches_all = chain.matches_all();
     let mut sni = chain.sni;
     sni.sort();
@@ -313,6 +305,7 @@ fn write(cx: &Context<'_>, name: &str, chain: Chain) -> listener::FilterChain {
                 Side::Outbound,
                 &prefix,
                 Routes::Named(route),
+                Vec::new(),
             )]
         }
     };

@@ -10,7 +10,7 @@ use mesh_config::virtual_service::{ConnectionMatch, GatewayRef};
 use super::tcp;
 use crate::model::{Service, ServicePort};
 use crate::snapshot::{Egress, RouteRule, covers};
-use crate::translate::{context::Context, wire::*};
+use crate::translate::{audience::View, wire::*};
 
 /// A filter chain before it is written out.
 #[derive(Clone, Debug)]
@@ -86,7 +86,7 @@ impl Chain {
 /// The chains that forward bytes to a service. `ranges`: its address ranges, where the listener does
 /// not stand for its address. `shared`: the listener takes other services too, so that SNI must tell.
 pub(super) fn of_service(
-    cx: &Context<'_>,
+    cx: &View<'_>,
     egress: &Egress,
     service: &Service,
     port: &ServicePort,
@@ -110,15 +110,15 @@ pub(super) fn of_service(
 }
 
 /// Whether a condition can hold for this sidecar and port.
-fn applies(cx: &Context<'_>, condition: &ConnectionMatch, port: u16) -> bool {
+fn applies(cx: &View<'_>, condition: &ConnectionMatch, port: u16) -> bool {
     let gateways = &condition.gateways;
     (gateways.is_empty() || gateways.contains(&GatewayRef::Mesh))
         && condition.port.is_none_or(|own| own.get() == port)
-        && condition.source.matches(cx.labels, &cx.proxy.namespace)
+        && condition.source.matches(cx.caller_labels(), cx.namespace())
 }
 
 fn of_tls(
-    cx: &Context<'_>,
+    cx: &View<'_>,
     rules: &[&Arc<RouteRule>],
     service: &Service,
     port: &ServicePort,
@@ -170,7 +170,7 @@ fn of_tls(
 }
 
 fn of_tcp(
-    cx: &Context<'_>,
+    cx: &View<'_>,
     rules: &[&Arc<RouteRule>],
     service: &Service,
     port: &ServicePort,

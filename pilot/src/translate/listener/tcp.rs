@@ -8,12 +8,13 @@ use mesh_xds::envoy::r#type::v3::{HashPolicy, hash_policy};
 use crate::model::Service;
 use crate::snapshot::RouteRule;
 use crate::translate::{
-    access_log, authz, cluster::default_policy, context::Context, names, route as routes, wire::*,
+    access_log, audience::View, authz, cluster::default_policy, context::Context, names,
+    route as routes, wire::*,
 };
 use tcp::tcp_proxy::{ClusterSpecifier, WeightedCluster, weighted_cluster::ClusterWeight};
 
 /// A TCP proxy to one cluster.
-pub(super) fn to_cluster(cx: &Context<'_>, cluster: &str) -> tcp::TcpProxy {
+pub(super) fn to_cluster(cx: &View<'_>, cluster: &str) -> tcp::TcpProxy {
     tcp::TcpProxy {
         stat_prefix: cluster.to_owned(),
         cluster_specifier: Some(ClusterSpecifier::Cluster(cluster.to_owned())),
@@ -23,7 +24,7 @@ pub(super) fn to_cluster(cx: &Context<'_>, cluster: &str) -> tcp::TcpProxy {
 }
 
 /// As [`to_cluster`], as the only filter of a chain: for traffic that no policy speaks of.
-pub(super) fn bare(cx: &Context<'_>, cluster: &str) -> Vec<listener::Filter> {
+pub(super) fn bare(cx: &View<'_>, cluster: &str) -> Vec<listener::Filter> {
     vec![network_filter(names::TCP_PROXY, &to_cluster(cx, cluster))]
 }
 
@@ -35,7 +36,7 @@ pub(super) fn inbound(cx: &Context<'_>, cluster: &str) -> Vec<listener::Filter> 
 }
 
 /// To a service, with what its DestinationRule says about connections.
-pub(super) fn to_service(cx: &Context<'_>, service: &Service, port: u16) -> Vec<listener::Filter> {
+pub(super) fn to_service(cx: &View<'_>, service: &Service, port: u16) -> Vec<listener::Filter> {
     let cluster = names::outbound_cluster(&service.hostname, "", port);
     let mut proxy = to_cluster(cx, &cluster);
     apply_rule(cx, &mut proxy, service, None, port);
@@ -44,7 +45,7 @@ pub(super) fn to_service(cx: &Context<'_>, service: &Service, port: u16) -> Vec<
 
 /// To the destinations of a VirtualService's TCP or TLS route. `port`: of the listener.
 pub(super) fn to_destinations(
-    cx: &Context<'_>,
+    cx: &View<'_>,
     rule: &RouteRule,
     destinations: &[TcpDestination],
     port: u16,
@@ -73,7 +74,7 @@ pub(super) fn to_destinations(
         },
     };
     if let Some(first) = destinations.first() {
-        let host = Context::qualify(&first.destination.host, &meta.namespace);
+        let host = View::qualify(&first.destination.host, &meta.namespace);
         if let Some(service) = cx.service(&host, &meta.namespace) {
             let subset = first.destination.subset.as_ref();
             let subset = subset.filter(|_| destinations.len() == 1);
@@ -85,7 +86,7 @@ pub(super) fn to_destinations(
 }
 
 fn apply_rule(
-    cx: &Context<'_>,
+    cx: &View<'_>,
     proxy: &mut tcp::TcpProxy,
     service: &Service,
     subset: Option<&SubsetName>,

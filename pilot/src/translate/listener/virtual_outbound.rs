@@ -8,10 +8,10 @@ use mesh_config::sidecar::OutboundMode;
 
 use super::http::{self, Routes, Side};
 use super::{chain, for_ports, http_inspector, strings, tcp};
-use crate::translate::{access_log, context::Context, names, route as routes, wire::*};
+use crate::translate::{access_log, audience::View, names, route as routes, wire::*};
 
 /// The listener.
-pub(super) fn build(cx: &Context<'_>) -> listener::Listener {
+pub(super) fn build(cx: &View<'_>) -> listener::Listener {
     let mut out = listener::Listener {
         name: names::VIRTUAL_OUTBOUND.to_owned(),
         address: Some(address(names::WILDCARD, names::OUTBOUND_PORT)),
@@ -41,7 +41,7 @@ pub(super) fn build(cx: &Context<'_>) -> listener::Listener {
 
 /// Envoy inspects before it hands a connection to the listener of its address: ports of services
 /// whose servers may speak first are left alone.
-fn inspector(cx: &Context<'_>) -> listener::ListenerFilter {
+fn inspector(cx: &View<'_>) -> listener::ListenerFilter {
     let ports: BTreeSet<u32> = cx
         .scope
         .services
@@ -57,7 +57,7 @@ fn inspector(cx: &Context<'_>) -> listener::ListenerFilter {
 
 /// How long detection waits for the first bytes; a server-first protocol to an unknown host must not
 /// hang for ever.
-fn detection_timeout(cx: &Context<'_>) -> Duration {
+fn detection_timeout(cx: &View<'_>) -> Duration {
     match cx.mesh().protocol_detection_timeout {
         Duration::ZERO => Duration::from_secs(5),
         own => own,
@@ -65,7 +65,7 @@ fn detection_timeout(cx: &Context<'_>) -> Duration {
 }
 
 /// A connection to the port itself, not redirected, would call itself again.
-fn loop_guard(cx: &Context<'_>) -> listener::FilterChain {
+fn loop_guard(cx: &View<'_>) -> listener::FilterChain {
     listener::FilterChain {
         name: "virtualOutbound-blackhole".to_owned(),
         filter_chain_match: Some(listener::FilterChainMatch {
@@ -78,7 +78,7 @@ fn loop_guard(cx: &Context<'_>) -> listener::FilterChain {
 }
 
 /// HTTP to unknown hosts is answered 502 rather than reset, so that the application sees why.
-fn refuse_http(cx: &Context<'_>) -> listener::FilterChain {
+fn refuse_http(cx: &View<'_>) -> listener::FilterChain {
     let routes = route::RouteConfiguration {
         name: names::BLOCK_ALL.to_owned(),
         virtual_hosts: vec![routes::catch_all(cx)],
@@ -97,6 +97,7 @@ fn refuse_http(cx: &Context<'_>) -> listener::FilterChain {
             Side::Outbound,
             names::BLACK_HOLE,
             Routes::Inline(Box::new(routes)),
+            Vec::new(),
         )],
         ..listener::FilterChain::default()
     }

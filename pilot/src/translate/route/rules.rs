@@ -10,7 +10,7 @@ use mesh_config::{Percent, SubsetName};
 
 use super::{action, matching, mutation, retry};
 use crate::snapshot::RouteRule;
-use crate::translate::{cluster::default_policy, context::Context, names, wire::*};
+use crate::translate::{audience::View, cluster::default_policy, names, wire::*};
 use route::route_action::{
     ClusterSpecifier, HashPolicy, HostRewriteSpecifier, RequestMirrorPolicy, hash_policy,
 };
@@ -19,7 +19,7 @@ use route::weighted_cluster::{ClusterWeight, cluster_weight};
 /// For whom the routes are built.
 pub(super) struct Target<'a, 'b> {
     /// The proxy's view.
-    pub(super) cx: &'b Context<'a>,
+    pub(super) cx: &'b View<'a>,
     /// The VirtualService.
     pub(super) rule: &'b RouteRule,
     /// The port on which requests come in.
@@ -45,7 +45,7 @@ impl Target<'_, '_> {
         }
         condition
             .source
-            .matches(self.cx.labels, &self.cx.proxy.namespace)
+            .matches(self.cx.caller_labels(), self.cx.namespace())
     }
 }
 
@@ -248,12 +248,12 @@ fn cluster_of(target: &Target<'_, '_>, destination: &Destination) -> String {
 /// The cluster of a destination: of its own port, else of the only port of its service, else of the
 /// port on which the request came in.
 pub(crate) fn destination_cluster(
-    cx: &Context<'_>,
+    cx: &View<'_>,
     destination: &Destination,
     namespace: &str,
     port: u16,
 ) -> String {
-    let host = Context::qualify(&destination.host, namespace);
+    let host = View::qualify(&destination.host, namespace);
     let subset = destination.subset.as_ref().map_or("", SubsetName::as_str);
     names::outbound_cluster(
         &host,
@@ -262,16 +262,11 @@ pub(crate) fn destination_cluster(
     )
 }
 
-fn destination_port(
-    cx: &Context<'_>,
-    destination: &Destination,
-    namespace: &str,
-    port: u16,
-) -> u16 {
+fn destination_port(cx: &View<'_>, destination: &Destination, namespace: &str, port: u16) -> u16 {
     if let Some(port) = destination.port {
         return port.get();
     }
-    let host = Context::qualify(&destination.host, namespace);
+    let host = View::qualify(&destination.host, namespace);
     match cx
         .service(&host, namespace)
         .as_deref()
@@ -284,7 +279,7 @@ fn destination_port(
 
 fn hash_of(target: &Target<'_, '_>, destination: &Destination) -> Option<HashPolicy> {
     let namespace = target.namespace();
-    let host = Context::qualify(&destination.host, namespace);
+    let host = View::qualify(&destination.host, namespace);
     let service = target.cx.service(&host, namespace)?;
     let rule = target.cx.destination_rule(&service)?;
     let port = destination_port(target.cx, destination, namespace, target.port);

@@ -11,28 +11,23 @@ use super::rules::{self, Target};
 use super::{configuration, domains, match_all, retry};
 use crate::model::{Protocol, Service};
 use crate::snapshot::{Egress, RouteRule};
-use crate::translate::{NamedResource, cluster::default_policy, context::Context, names, wire::*};
+use crate::translate::{audience::View, cluster::default_policy, names, wire::*};
 use route::route_action::ClusterSpecifier;
 
 /// The route configuration with this name: `9080` or `HOST:PORT`.
-pub(super) fn build(cx: &Context<'_>, name: &str) -> Arc<Vec<NamedResource>> {
-    let what = format!("routes {name}");
-    // The bare names of services depend on the client's namespace only, which the scope holds.
-    crate::translate::cached(cx, &what, cx.proxy.dns_domain.clone(), || {
-        let (host, port) = match name.rsplit_once(':') {
-            Some((host, port)) => (Some(host), port),
-            None => (None, name),
-        };
-        let routes = match port.parse() {
-            Ok(port) => for_port(cx, name, host, port),
-            Err(_) => configuration(name, Vec::new()),
-        };
-        vec![NamedResource::new(name, &routes)]
-    })
+pub(super) fn build(cx: &View<'_>, name: &str) -> route::RouteConfiguration {
+    let (host, port) = match name.rsplit_once(':') {
+        Some((host, port)) => (Some(host), port),
+        None => (None, name),
+    };
+    match port.parse() {
+        Ok(port) => for_port(cx, name, host, port),
+        Err(_) => configuration(name, Vec::new()),
+    }
 }
 
 /// Every name that the sidecar's listeners refer to.
-pub(super) fn names(cx: &Context<'_>) -> Vec<String> {
+pub(super) fn names(cx: &View<'_>) -> Vec<String> {
     let mut out = Vec::new();
     for egress in &cx.scope.egress {
         for service in &egress.services {
@@ -51,7 +46,7 @@ pub(super) fn names(cx: &Context<'_>) -> Vec<String> {
 }
 
 /// The listener of the scope that serves a port: the one for this port, else the one for all.
-fn egress<'b>(cx: &'b Context<'_>, port: u16) -> Option<&'b Egress> {
+fn egress<'b>(cx: &'b View<'_>, port: u16) -> Option<&'b Egress> {
     let number = |egress: &Egress| {
         let listener = egress.listener.as_ref();
         listener
@@ -63,12 +58,7 @@ fn egress<'b>(cx: &'b Context<'_>, port: u16) -> Option<&'b Egress> {
     own.or_else(|| egress.iter().find(|egress| number(egress).is_none()))
 }
 
-fn for_port(
-    cx: &Context<'_>,
-    name: &str,
-    only: Option<&str>,
-    port: u16,
-) -> route::RouteConfiguration {
+fn for_port(cx: &View<'_>, name: &str, only: Option<&str>, port: u16) -> route::RouteConfiguration {
     let Some(egress) = egress(cx, port) else {
         return configuration(name, Vec::new());
     };
@@ -85,7 +75,7 @@ fn for_port(
 }
 
 fn virtual_hosts(
-    cx: &Context<'_>,
+    cx: &View<'_>,
     egress: &Egress,
     port: u16,
     only: Option<&str>,
@@ -107,7 +97,7 @@ fn virtual_hosts(
     let mut taken = HashSet::new();
     let mut out = Vec::new();
     for service in services {
-        let domains = domains::of_service(service, &cx.proxy.dns_domain);
+        let domains = domains::of_service(service, cx.dns_domain());
         let domains = domains::dedupe(domains, &mut taken, &full_names);
         if !domains.is_empty() {
             let routes = routes(cx, egress, service, port);
@@ -138,7 +128,7 @@ fn virtual_host(
 
 /// The routes of the service's VirtualService; without one, or where none of them is for this proxy,
 /// straight to the service.
-fn routes(cx: &Context<'_>, egress: &Egress, service: &Service, port: u16) -> Vec<route::Route> {
+fn routes(cx: &View<'_>, egress: &Egress, service: &Service, port: u16) -> Vec<route::Route> {
     let rule = crate::snapshot::rule_for(&egress.rules, service);
     let routes = rule.map_or_else(Vec::new, |rule| of_rule(cx, rule, port));
     if routes.is_empty() {
@@ -148,7 +138,7 @@ fn routes(cx: &Context<'_>, egress: &Egress, service: &Service, port: u16) -> Ve
     }
 }
 
-fn of_rule(cx: &Context<'_>, rule: &RouteRule, port: u16) -> Vec<route::Route> {
+fn of_rule(cx: &View<'_>, rule: &RouteRule, port: u16) -> Vec<route::Route> {
     rules::build(&Target {
         cx,
         rule,
@@ -160,7 +150,7 @@ fn of_rule(cx: &Context<'_>, rule: &RouteRule, port: u16) -> Vec<route::Route> {
 
 /// Hosts of VirtualServices that are no services: rules for them apply on port 80, as in Istio.
 fn foreign_hosts(
-    cx: &Context<'_>,
+    cx: &View<'_>,
     egress: &Egress,
     port: u16,
     taken: &mut HashSet<String>,
@@ -189,7 +179,7 @@ fn foreign_hosts(
 }
 
 /// The route to a service that no VirtualService governs.
-fn straight(cx: &Context<'_>, service: &Service, port: u16) -> route::Route {
+fn straight(cx: &View<'_>, service: &Service, port: u16) -> route::Route {
     let rule = cx.destination_rule(service).map(|rule| &**rule);
     let settings = default_policy(rule, None, port);
     let hash = rules::hash_policy(settings.load_balancer.as_ref());
@@ -218,7 +208,7 @@ fn straight(cx: &Context<'_>, service: &Service, port: u16) -> route::Route {
 }
 
 /// What happens to requests for hosts that the mesh does not know.
-pub(crate) fn catch_all(cx: &Context<'_>) -> route::VirtualHost {
+pub(crate) fn catch_all(cx: &View<'_>) -> route::VirtualHost {
     let (name, action) = match cx.scope.outbound {
         OutboundMode::AllowAny => {
             let mut action = route::RouteAction {
