@@ -8,10 +8,10 @@ use mesh_route::Traffic;
 use crate::bootstrap::Role;
 use crate::detect::Prefixed;
 use crate::listen::Accepted;
-use crate::listen::connection::{ConnError, Connection, Direction};
+use crate::listen::connection::{ConnError, Connection, Direction, Serving};
 use crate::worker::Worker;
 
-/// Serves one connection to its end. `listener`: the name of the listener whose socket it came by.
+/// Leads one connection to its filter chain; the rest of its life is the result. `listener`: the name of the listener whose socket it came by.
 ///
 /// # Errors
 /// [`ConnError`] if we ended it.
@@ -19,7 +19,7 @@ pub async fn serve(
     worker: Rc<Worker>,
     listener: &str,
     accepted: Accepted,
-) -> Result<(), ConnError> {
+) -> Result<Serving, ConnError> {
     let snapshot = worker.snapshot();
     let destination = accepted.destination;
     let listener = snapshot
@@ -40,5 +40,5 @@ pub async fn serve(
     drop(snapshot);
     let stream = connection.secure(stream, &chain).await?;
     connection.admit(&chain)?;
-    connection.serve(stream, &chain).await
+    Ok(connection.serve(stream, &chain))
 }

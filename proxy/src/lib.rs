@@ -25,3 +25,6 @@ pub mod tcp;
 pub mod tls;
 pub mod upstream;
 pub mod worker;
+
+#[cfg(test)]
+mod sizes;

@@ -226,10 +226,14 @@ fn dispatch(worker: &Rc<Worker>, accepted: Accepted, kind: Kind) {
     let of_task = Rc::clone(worker);
     worker.spawn(async move {
         let peer = accepted.peer;
-        let served = match kind {
+        let led = match kind {
             Kind::Outbound => Box::pin(outbound::serve(of_task, accepted)).await,
             Kind::Inbound => Box::pin(inbound::serve(of_task, accepted)).await,
             Kind::Bound(name) => Box::pin(gateway::serve(of_task, &name, accepted)).await,
+        };
+        let served = match led {
+            Ok(serving) => serving.await,
+            Err(error) => Err(error),
         };
         if let Err(error) = served {
             log(peer, &error);

@@ -4,14 +4,14 @@ use std::rc::Rc;
 
 use crate::detect::Prefixed;
 use crate::listen::Accepted;
-use crate::listen::connection::{ConnError, Connection, Direction};
+use crate::listen::connection::{ConnError, Connection, Direction, Serving};
 use crate::worker::Worker;
 
-/// Serves one connection to its end.
+/// Leads one connection to its filter chain; the rest of its life is the result.
 ///
 /// # Errors
 /// [`ConnError`] if we ended it.
-pub async fn serve(worker: Rc<Worker>, accepted: Accepted) -> Result<(), ConnError> {
+pub async fn serve(worker: Rc<Worker>, accepted: Accepted) -> Result<Serving, ConnError> {
     let snapshot = worker.snapshot();
     let destination = accepted.destination;
     let listener = snapshot
@@ -27,5 +27,5 @@ pub async fn serve(worker: Rc<Worker>, accepted: Accepted) -> Result<(), ConnErr
     drop(snapshot);
     let stream = connection.secure(stream, &chain).await?;
     connection.admit(&chain)?;
-    connection.serve(stream, &chain).await
+    Ok(connection.serve(stream, &chain))
 }

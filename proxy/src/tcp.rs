@@ -26,7 +26,7 @@ use crate::upstream::pool::Protocol;
 use crate::upstream::{self, Target, TcpGuards};
 use crate::worker::Worker;
 use copy::{End, both_ways};
-use exchange::{Agreed, Exchanged};
+use exchange::{Agreed, Exchanged, Wanted};
 use report::TcpReport;
 pub(crate) use report::log_refused;
 
@@ -42,29 +42,17 @@ struct Upstream {
 /// # Errors
 /// [`ConnError::Io`] for errors other than the ways in which connections end every day.
 pub async fn serve(
-    connection: Connection,
+    connection: Rc<Connection>,
     stream: ServerStream,
     proxy: Arc<TcpProxy>,
 ) -> Result<(), ConnError> {
     let worker = Rc::clone(&connection.worker);
-    let snapshot = worker.snapshot();
     let mut report = TcpReport::new(&connection, &proxy);
-    let mut stream = meet_client(&connection, stream, &mut report).await?;
-    let name = proxy.cluster(worker.random());
-    report.cluster = Some(Arc::clone(name));
-    let Some(cluster) = snapshot.cluster(name).cloned() else {
-        report.flag(ResponseFlag::NoClusterFound);
+    // Boxed: what it takes to get there is freed before the bytes flow.
+    let Some(mut way) = Box::pin(open(&connection, stream, &proxy, &mut report)).await? else {
         return Ok(());
     };
-    let upstream = connect(&connection, &proxy, &cluster, &mut report).await;
-    drop(snapshot); // a long connection must not keep an old configuration
-    let Some(upstream) = upstream else {
-        return Ok(());
-    };
-    report.connected(&cluster, &upstream.picked.endpoint, &upstream.connected);
-    let (picked, _guards) = (upstream.picked, upstream.guards);
-    let mut upstream = meet_upstream(&worker, upstream.connected).await?;
-
+    let cluster = Arc::clone(&way.cluster);
     let idle = cluster.tcp_idle_timeout.or(proxy.idle_timeout);
     let too_long = async {
         match proxy.max_duration {
@@ -72,7 +60,7 @@ pub async fn serve(
             None => std::future::pending().await,
         }
     };
-    let removed = removed(&worker, &cluster, picked.endpoint.address);
+    let removed = removed(&worker, &cluster, way.picked.endpoint.address);
     let closing = worker.shared.drain.reached(Phase::Closing);
     tokio::select! {
         biased;
@@ -80,12 +68,50 @@ pub async fn serve(
         () = too_long => report.flag(ResponseFlag::DurationTimeout),
         () = removed => report.flag(ResponseFlag::UpstreamConnectionTermination),
         () = Box::pin(connection.orphaned()) => report.flag(ResponseFlag::LocalReset),
-        end = both_ways(&mut stream, &mut upstream, idle, &report) => match end? {
+        end = both_ways(&mut way.stream, &mut way.upstream, idle, &report) => match end? {
             End::Closed => {}
             End::Idle => report.flag(ResponseFlag::StreamIdleTimeout),
         },
     }
     Ok(())
+}
+
+/// Both streams with what must live as long as they.
+struct Way {
+    stream: Exchanged<ServerStream>,
+    upstream: Exchanged<ClientStream>,
+    cluster: Arc<Cluster>,
+    picked: Picked,
+    _guards: TcpGuards,
+}
+
+/// Connects the client to an upstream; `None` after telling the report why not.
+async fn open(
+    connection: &Connection,
+    stream: ServerStream,
+    proxy: &TcpProxy,
+    report: &mut TcpReport<'_>,
+) -> std::io::Result<Option<Box<Way>>> {
+    let worker = &connection.worker;
+    let snapshot = worker.snapshot();
+    let stream = meet_client(connection, stream, report).await?;
+    let name = proxy.cluster(worker.random());
+    report.cluster = Some(Arc::clone(name));
+    let Some(cluster) = snapshot.cluster(name).cloned() else {
+        report.flag(ResponseFlag::NoClusterFound);
+        return Ok(None);
+    };
+    let Some(made) = connect(connection, proxy, &cluster, report).await else {
+        return Ok(None);
+    };
+    report.connected(&cluster, &made.picked.endpoint, &made.connected);
+    Ok(Some(Box::new(Way {
+        stream,
+        upstream: meet_upstream(worker, made.connected).await?,
+        cluster,
+        picked: made.picked,
+        _guards: made.guards,
+    })))
 }
 
 /// How long a client that agreed to tell who it is may keep us waiting. Ours tell with the
@@ -103,7 +129,7 @@ async fn meet_client(
         .as_ref()
         .and_then(|tls| tls.alpn.as_deref());
     let agreed = Agreed::by(alpn);
-    let mut stream = Exchanged::new(stream, agreed);
+    let mut stream = Exchanged::new(stream, agreed, Wanted::Peer);
     if agreed == Agreed::Yes {
         let frame = tokio::time::timeout(MEET_WITHIN, poll_fn(|cx| stream.poll_frame(cx)));
         if let Ok(read) = frame.await {
@@ -123,7 +149,7 @@ async fn meet_upstream(
     connected: Connected,
 ) -> std::io::Result<Exchanged<ClientStream>> {
     let agreed = Agreed::by(connected.alpn.as_deref());
-    let mut stream = Exchanged::new(connected.stream, agreed);
+    let mut stream = Exchanged::new(connected.stream, agreed, Wanted::Bytes);
     if agreed == Agreed::Yes {
         stream.write_all(&worker.announcement.frame).await?;
         stream.flush().await?;

@@ -20,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::certs::WorkloadTls;
 use crate::detect::Prefixed;
+use crate::worker::Names;
 pub use build::{CredentialsError, accepts_peer};
 pub use stream::{ClientStream, PAGE_OFFSET_BYTES, ServerIo, ServerStream};
 
@@ -254,18 +255,18 @@ pub struct Handshake {
 pub async fn accept(
     stream: Prefixed<TcpStream>,
     config: Arc<ServerConfig>,
-    intern: impl Fn(&str) -> Rc<str>,
+    names: &Names,
 ) -> io::Result<(ServerStream, Handshake)> {
     let stream = Box::pin(TlsAcceptor::from(config).accept(stream)).await?;
     let (_, session) = stream.get_ref();
     let chain = session.peer_certificates().unwrap_or_default();
     let handshake = Handshake {
-        server_name: session.server_name().map(&intern),
+        server_name: session.server_name().map(|name| names.text(name)),
         alpn: session.alpn_protocol().map(Rc::from),
         principal: mesh_identity::peer::identity(chain)
             .ok()
-            .map(|id| intern(id.as_str())),
-        certificate: chain.first().map(|leaf| Rc::from(leaf.as_ref())),
+            .map(|id| names.text(id.as_str())),
+        certificate: chain.first().map(|leaf| names.certificate(leaf)),
     };
     Ok((Prefixed::new(ServerIo::Tls(Box::new(stream))), handshake))
 }

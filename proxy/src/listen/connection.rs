@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::HeaderValue;
+use futures::future::LocalBoxFuture;
 use mesh_route::http_manager::CertificateDetails;
 use mesh_route::{
     AuthzInput, ConnInfo, FilterChain, HttpManager, Inspection, Listener, Snapshot, Terminal,
@@ -342,7 +343,7 @@ impl Connection {
         };
         let config = self.worker.server_tls(settings, offered)?;
         let worker = Rc::clone(&self.worker);
-        let handshake = tls::accept(stream, config, |name| worker.intern(name));
+        let handshake = tls::accept(stream, config, &worker.names);
         let limit = chain.handshake_timeout.unwrap_or(HANDSHAKE_LIMIT);
         let result = match tokio::time::timeout(limit, handshake).await {
             Ok(result) => result,
@@ -400,18 +401,20 @@ impl Connection {
     }
 
     /// Hands the connection to what its chain ends in.
-    ///
-    /// # Errors
-    /// What ended it, if not the client or the upstream in good order.
-    pub async fn serve(self, stream: ServerStream, chain: &FilterChain) -> Result<(), ConnError> {
+    pub fn serve(self, stream: ServerStream, chain: &FilterChain) -> Serving {
+        let connection = Rc::new(self);
         match &chain.terminal {
             Terminal::Http(manager) => {
-                Box::pin(http::serve(Rc::new(self), stream, Arc::clone(manager))).await
+                Box::pin(http::serve(connection, stream, Arc::clone(manager)))
             }
-            Terminal::Tcp(proxy) => Box::pin(tcp::serve(self, stream, Arc::clone(proxy))).await,
+            Terminal::Tcp(proxy) => Box::pin(tcp::serve(connection, stream, Arc::clone(proxy))),
         }
     }
 }
+
+/// A connection in service. What it took to get there is freed before: only this stays in memory as
+/// long as the connection lasts. Yields what ended it, if not the client or the upstream in good order.
+pub type Serving = LocalBoxFuture<'static, Result<(), ConnError>>;
 
 /// A handshake that takes longer than this is given up where no limit is configured: else
 /// anybody could hold sockets open for nothing. nginx's default.

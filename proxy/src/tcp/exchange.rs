@@ -103,16 +103,18 @@ pub struct Exchanged<S> {
     head: Option<BytesMut>,
     /// The application's bytes that were read with the frame.
     replay: Bytes,
-    peer: Option<Peer>,
+    wanted: Wanted,
+    peer: Option<Box<Peer>>,
 }
 
 impl<S> Exchanged<S> {
     /// `agreed`: ALPN chose the exchange. Otherwise every byte is the application's.
-    pub fn new(io: S, agreed: Agreed) -> Self {
+    pub fn new(io: S, agreed: Agreed, wanted: Wanted) -> Self {
         Self {
             io,
             head: (agreed == Agreed::Yes).then(BytesMut::new),
             replay: Bytes::new(),
+            wanted,
             peer: None,
         }
     }
@@ -128,10 +130,19 @@ impl<S> Exchanged<S> {
         self.head.is_none() && self.replay.is_empty()
     }
 
-    /// What the peer told, if it has.
+    /// What the peer told, if it has and it was [`Wanted::Peer`].
     pub fn take_peer(&mut self) -> Option<Peer> {
-        self.peer.take()
+        self.peer.take().map(|peer| *peer)
     }
+}
+
+/// What of a stream somebody asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// Who the peer is, and the application's bytes.
+    Peer,
+    /// The application's bytes alone; what the peer tells is read and forgotten.
+    Bytes,
 }
 
 /// Whether the handshake chose the exchange.
@@ -165,7 +176,9 @@ impl<S: AsyncRead + Unpin> Exchanged<S> {
                 Parsed::Incomplete => {}
                 Parsed::Absent => return self.settle(),
                 Parsed::Frame(length) => {
-                    self.peer = peer(&head[HEADER_BYTES..length]);
+                    if self.wanted == Wanted::Peer {
+                        self.peer = peer(&head[HEADER_BYTES..length]).map(Box::new);
+                    }
                     head.advance(length);
                     return self.settle();
                 }
@@ -182,7 +195,11 @@ impl<S: AsyncRead + Unpin> Exchanged<S> {
     }
 
     fn settle(&mut self) -> Poll<io::Result<()>> {
-        self.replay = self.head.take().unwrap_or_default().freeze();
+        let rest = self.head.take().unwrap_or_default();
+        // An empty rest would hold the frame's buffer as long as the connection lasts.
+        if !rest.is_empty() {
+            self.replay = rest.freeze();
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -200,6 +217,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Exchanged<S> {
         let length = self.replay.len().min(buf.remaining());
         buf.put_slice(&self.replay[..length]);
         self.replay.advance(length);
+        if self.replay.is_empty() {
+            self.replay = Bytes::new();
+        }
         Poll::Ready(Ok(()))
     }
 }

@@ -15,6 +15,9 @@ use crate::peer::{Peer, UNKNOWN};
 /// Entries kept per table; strangers' identities must not fill the memory.
 const TABLE_ENTRIES: usize = 4096;
 
+/// Clients' certificates kept, of some hundred bytes each.
+const CERTIFICATE_ENTRIES: usize = 256;
+
 /// Hosts without a service that get a name of their own in metrics.
 const HOST_ENTRIES: usize = 512;
 
@@ -22,6 +25,7 @@ const HOST_ENTRIES: usize = 512;
 #[derive(Debug, Default)]
 pub struct Names {
     texts: RefCell<HashSet<Rc<str>>>,
+    certificates: RefCell<HashSet<Rc<[u8]>>>,
     services: RefCell<HashMap<Arc<str>, Rc<Service>>>,
     hosts: RefCell<HashMap<Arc<str>, Rc<Service>>>,
     workloads: RefCell<HashMap<usize, Known>>,
@@ -44,6 +48,20 @@ impl Names {
         }
         let new: Rc<str> = Rc::from(text);
         texts.insert(Rc::clone(&new));
+        new
+    }
+
+    /// The same `Rc` for equal certificates (DER): a peer's connections all have one.
+    pub fn certificate(&self, der: &[u8]) -> Rc<[u8]> {
+        let mut certificates = self.certificates.borrow_mut();
+        if let Some(known) = certificates.get(der) {
+            return Rc::clone(known);
+        }
+        if certificates.len() >= CERTIFICATE_ENTRIES {
+            certificates.clear();
+        }
+        let new: Rc<[u8]> = Rc::from(der);
+        certificates.insert(Rc::clone(&new));
         new
     }
 

@@ -158,12 +158,14 @@ impl Rig {
                 };
                 let of_task = Rc::clone(&worker);
                 worker.spawn(async move {
-                    let served = if out {
+                    let led = if out {
                         outbound::serve(of_task, accepted).await
                     } else {
                         inbound::serve(of_task, accepted).await
                     };
-                    drop(served);
+                    if let Ok(serving) = led {
+                        drop(serving.await);
+                    }
                 });
             }
         });

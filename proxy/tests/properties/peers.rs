@@ -4,7 +4,7 @@
 use std::task::{Context, Poll, Waker};
 
 use mesh_proxy::peer::{Peer, PeerCache};
-use mesh_proxy::tcp::exchange::{Agreed, Exchanged};
+use mesh_proxy::tcp::exchange::{Agreed, Exchanged, Wanted};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::pieces::{Delivery, pieces};
@@ -22,7 +22,7 @@ pub(crate) fn stream(input: &[u8]) {
 }
 
 fn read(bytes: &[u8], seed: u8, agreed: Agreed) -> (Vec<u8>, Option<Peer>) {
-    let mut stream = Exchanged::new(Delivery(pieces(bytes, seed)), agreed);
+    let mut stream = Exchanged::new(Delivery(pieces(bytes, seed)), agreed, Wanted::Peer);
     let mut context = Context::from_waker(Waker::noop());
     let mut all = Vec::new();
     loop {

@@ -18,7 +18,7 @@ fn metadata() -> Struct {
 /// Feeds `bytes` one by one, and reads all.
 async fn read(bytes: &[u8], agreed: Agreed) -> (Vec<u8>, Option<Peer>) {
     let (mut near, far) = tokio::io::duplex(1);
-    let mut stream = Exchanged::new(far, agreed);
+    let mut stream = Exchanged::new(far, agreed, Wanted::Peer);
     let write = async {
         near.write_all(bytes).await.unwrap();
         drop(near);
@@ -27,6 +27,20 @@ async fn read(bytes: &[u8], agreed: Agreed) -> (Vec<u8>, Option<Peer>) {
     let (_, read) = futures::future::join(write, stream.read_to_end(&mut all)).await;
     read.unwrap();
     (all, stream.take_peer())
+}
+
+#[tokio::test]
+async fn an_idle_connection_keeps_neither_frame_nor_unwanted_peer() {
+    let (mut near, far) = tokio::io::duplex(4096);
+    let mut stream = Exchanged::new(far, Agreed::Yes, Wanted::Bytes);
+    near.write_all(&frame(&metadata(), "sidecar~a~b~c"))
+        .await
+        .unwrap();
+    std::future::poll_fn(|cx| stream.poll_frame(cx))
+        .await
+        .unwrap();
+    assert!(stream.head.is_none() && stream.take_peer().is_none());
+    assert_eq!(stream.replay.as_ptr(), Bytes::new().as_ptr());
 }
 
 #[tokio::test]
