@@ -102,11 +102,15 @@ impl Control {
             return;
         }
         let missing = self.missing();
-        if missing.is_none() {
+        let complete = missing.is_none();
+        self.shared.readiness.set_configuration(missing);
+        if complete {
             self.ready_once.set(true);
             tracing::info!(after = ?self.started.elapsed(), "configuration is complete");
+            if let Err(error) = mesh_sys::memory::trim() {
+                tracing::debug!(%error, "the start's memory stays");
+            }
         }
-        self.shared.readiness.set_configuration(missing);
     }
 
     fn missing(&self) -> Option<String> {

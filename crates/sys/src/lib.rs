@@ -8,6 +8,7 @@ pub mod alloc;
 pub mod caps;
 pub mod fdpass;
 pub mod link;
+pub mod memory;
 pub mod mount;
 pub mod netns;
 pub mod nft;
