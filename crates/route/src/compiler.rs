@@ -76,13 +76,18 @@ impl Compiler {
         changed: &[(String, String, Any)],
         removed: &[String],
     ) -> Applied {
+        // What is not removed needs no proof that nothing refers to it, which costs a walk over all.
+        let wanted = if removed.is_empty() {
+            Wanted::default()
+        } else {
+            self.wanted()
+        };
         let rejected = match type_url {
             type_url::LISTENER => self.apply_listeners(changed, removed),
             type_url::CLUSTER => self.apply_clusters(changed, removed),
-            type_url::ENDPOINT => self.apply_endpoints(changed, removed),
+            type_url::ENDPOINT => self.apply_endpoints(changed, removed, &wanted),
             type_url::ROUTE => {
-                let wanted = self.wanted().routes;
-                self.routes.remove_unless(removed, &wanted);
+                self.routes.remove_unless(removed, &wanted.routes);
                 self.routes.put_all(changed, |config, _| {
                     let config: mesh_xds::envoy::config::route::v3::RouteConfiguration = config;
                     let name = config.name.clone();
@@ -90,8 +95,8 @@ impl Compiler {
                 })
             }
             type_url::SECRET => {
-                let wanted = self.wanted().secrets;
-                self.secrets.remove_unless(removed, &wanted);
+                let wanted = &wanted.secrets;
+                self.secrets.remove_unless(removed, wanted);
                 let absent = removed.iter().filter_map(|name| wanted.get(name.as_str()));
                 self.absent_secrets.extend(absent.cloned());
                 for (name, ..) in changed {
@@ -174,9 +179,9 @@ impl Compiler {
         &mut self,
         changed: &[(String, String, Any)],
         removed: &[String],
+        wanted: &Wanted,
     ) -> Vec<Rejected> {
-        let wanted = self.wanted().endpoints;
-        self.endpoints.remove_unless(removed, &wanted);
+        self.endpoints.remove_unless(removed, &wanted.endpoints);
         let rejected = self.endpoints.put_all(changed, |config, _| {
             let config: mesh_xds::envoy::config::endpoint::v3::ClusterLoadAssignment = config;
             let name = config.cluster_name.clone();
