@@ -283,6 +283,20 @@ fn made_anew(before: &str, after: &str, type_url: &str) -> Vec<String> {
 }
 
 #[test]
+fn what_nobody_used_since_the_last_change_is_not_kept() {
+    let proxy = proxy("10.244.0.9");
+    let clusters = |snapshot: &Snapshot| resources(snapshot, &proxy, CLUSTER, &Names::All);
+    let next = |before: &Snapshot| Snapshot::build_after(before.inputs().clone(), before).0;
+    let first = snapshot(SERVICE);
+    let known = clusters(&first);
+    let second = next(&first);
+    assert!(same_memory(&known[0], &clusters(&second)[0]));
+    let unused = next(&second);
+    let fourth = next(&unused);
+    assert!(!same_memory(&known[0], &clusters(&fourth)[0]));
+}
+
+#[test]
 fn what_a_change_does_not_touch_is_not_made_again() {
     let second = SERVICE.replace("name: a,", "name: b,");
     let mesh = |ip: &str| format!("{SERVICE}{}{second}", slice(ip));

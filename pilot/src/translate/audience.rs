@@ -72,6 +72,7 @@ impl<'a> View<'a> {
     /// The view of the proxies like `proxy`.
     pub(super) fn new(snapshot: &'a Snapshot, proxy: &Proxy) -> Self {
         let shared = snapshot.shared(Audience::of(snapshot, proxy));
+        shared.note_use();
         Self {
             snapshot,
             scope: shared.scope(),

@@ -1,5 +1,6 @@
 //! Resources that many proxies get, made once per snapshot and audience.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use hashbrown::HashMap;
@@ -14,6 +15,8 @@ use crate::snapshot::{Change, Scope};
 pub(crate) struct Shared {
     audience: Audience,
     scope: Arc<Scope>,
+    /// Whether some proxy got something of it since it was made or taken over.
+    used: AtomicBool,
     /// Outbound clusters and the catch-alls, by name.
     pub(super) clusters: OnceLock<Vec<EncodedResource>>,
     /// Outbound listeners, by name.
@@ -28,6 +31,7 @@ impl Shared {
         Self {
             audience,
             scope,
+            used: AtomicBool::new(false),
             clusters: OnceLock::new(),
             listeners: OnceLock::new(),
             endpoints: ByName::default(),
@@ -45,9 +49,15 @@ impl Shared {
         Arc::clone(&self.scope)
     }
 
-    /// What still holds of this after `change`; `None` if that is nothing.
+    /// Notes that a proxy gets something of it.
+    pub(crate) fn note_use(&self) {
+        self.used.store(true, Ordering::Relaxed);
+    }
+
+    /// What still holds of this after `change`; `None` if that is nothing, or if nobody used it: its
+    /// proxies may be gone.
     pub(crate) fn after(&self, change: &Change) -> Option<Self> {
-        if change.config {
+        if change.config || !self.used.load(Ordering::Relaxed) {
             return None;
         }
         let stale = shared_types(change);
@@ -58,6 +68,7 @@ impl Shared {
         Some(Self {
             audience: self.audience.clone(),
             scope: Arc::clone(&self.scope),
+            used: AtomicBool::new(false),
             clusters: kept(&self.clusters, stale.clusters),
             listeners: kept(&self.listeners, stale.listeners),
             endpoints: self
