@@ -130,6 +130,9 @@ fn places(listener: &Arc<Listener>) -> impl Iterator<Item = (Place, &Arc<Listene
 fn open(worker: &Rc<Worker>, listener: &Listener, address: SocketAddr) -> io::Result<AbortHandle> {
     let socket = TcpListener::from_std(socket::listen_reuse_port(address, BACKLOG)?)?;
     let kind = Kind::of(listener);
+    if matches!(kind, Kind::Outbound) {
+        socket::do_not_pace(&socket); // its clients are those of our own pod
+    }
     let accepting = accept(
         Rc::clone(worker),
         socket,

@@ -2,6 +2,7 @@
 //!
 //! Everything returns sockets in non-blocking mode, ready for tokio.
 
+use std::ffi::OsString;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::AsFd;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::socket::{getsockopt, sockopt};
+use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::TcpSocket;
 
@@ -86,6 +87,9 @@ pub fn listen_reuse_port(addr: SocketAddr, backlog: u32) -> io::Result<TcpListen
         socket.set_only_v6(true)?;
     }
     socket.bind(&addr.into())?;
+    if addr.ip().is_loopback() {
+        do_not_pace(&socket);
+    }
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     Ok(socket.into())
 }
@@ -156,11 +160,24 @@ pub fn new_outbound(
     if let Some(mark) = mark {
         socket.set_mark(mark)?;
     }
+    if to.ip().is_loopback() || from.is_some_and(|from| from.is_loopback()) {
+        do_not_pace(&socket);
+    }
     if let Some(from) = from {
         bind_address_no_port(&socket)?;
         socket.bind(&SocketAddr::new(from, 0).into())?;
     }
     Ok(TcpSocket::from_std_stream(socket.into()))
+}
+
+/// Keeps a connection that will never leave the host from being paced (`TCP_CONGESTION` `reno`, which
+/// every kernel has and allows to everyone), or those that a listening socket will accept.
+///
+/// BBR arms a timer for each segment, which is half of what a bulk transfer costs, and here it has no
+/// network to be gentle with. Only for new sockets: what was paced once stays so. Without effect where the
+/// kernel refuses, which costs nothing but speed.
+pub fn do_not_pace(socket: &impl AsFd) {
+    let _refused = setsockopt(socket, sockopt::TcpCongestion, &OsString::from("reno"));
 }
 
 /// Defers the choice of the source port from `bind` to `connect` (`IP_BIND_ADDRESS_NO_PORT`), which

@@ -65,3 +65,25 @@ fn descriptor_limit_is_raised_to_the_hard_one() {
     let hard = raise_nofile().unwrap();
     assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap().0, hard);
 }
+
+#[tokio::test]
+async fn connections_within_the_host_are_not_paced() {
+    let control = |socket: &dyn AsFd| {
+        let name = getsockopt(&socket.as_fd(), sockopt::TcpCongestion).unwrap();
+        name.to_string_lossy().trim_end_matches('\0').to_owned()
+    };
+    let listener = listen_reuse_port("127.0.0.1:0".parse().unwrap(), 8).unwrap();
+    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+    let to = listener.local_addr().unwrap();
+    let socket = new_outbound(to, None, None).unwrap();
+    let (near, far) = tokio::join!(socket.connect(to), listener.accept());
+    assert_eq!(control(&near.unwrap()), "reno");
+    assert_eq!(control(&far.unwrap().0), "reno");
+
+    let elsewhere = "192.0.2.1:80".parse().unwrap();
+    let from_here = new_outbound(elsewhere, Some([127, 0, 0, 6].into()), None).unwrap();
+    assert_eq!(control(&from_here), "reno");
+    let default = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").unwrap();
+    let remote = new_outbound(elsewhere, None, None).unwrap();
+    assert_eq!(control(&remote), default.trim());
+}
