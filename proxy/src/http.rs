@@ -23,15 +23,12 @@ mod routed;
 mod tunnel;
 
 use std::cell::Cell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
-use http::Request;
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use mesh_route::HttpManager;
 use mesh_route::http_manager::Codec;
 use mesh_telemetry::drain::Phase;
@@ -39,12 +36,11 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::detect::{Detected, Inspect, detect};
-use crate::http1;
 use crate::listen::connection::{ConnError, Connection};
 use crate::tls::ServerStream;
-use crate::worker::LocalExecutor;
+use crate::{http1, http2};
 use incoming::Incoming;
-use tunnel::WayOut;
+use tunnel::{Successor, WayOut};
 
 /// Serves the requests of one connection to its end.
 ///
@@ -62,7 +58,7 @@ pub async fn serve(
         },
         Version::Http2 => match Box::pin(serve_http2(&connection, stream, manager)).await {
             Ok(()) => return Ok(()),
-            Err(error) => (is_http2_violation(&error), ConnError::Http2(error)),
+            Err(error) => (error.is_violation(), ConnError::Http2(error)),
         },
         Version::Gone => return Ok(()),
     };
@@ -117,14 +113,6 @@ async fn version(
     })
 }
 
-fn is_http2_violation(error: &hyper::Error) -> bool {
-    use std::error::Error as _;
-    let cause = error
-        .source()
-        .and_then(|cause| cause.downcast_ref::<h2::Error>());
-    cause.is_some_and(|cause| cause.is_library() || cause.is_go_away())
-}
-
 /// A client that takes longer than this for one head, where no limit is configured, only holds a
 /// connection. nginx's default; idle connections have a limit of their own.
 const HEAD_LIMIT: std::time::Duration = std::time::Duration::from_secs(60);
@@ -150,7 +138,9 @@ async fn serve_http1(
         let request = request.map(Incoming::Request);
         async move {
             let _active = active;
-            exchange::serve(connection, manager, request, WayOut::Http1).await
+            let (response, successor) =
+                exchange::serve(connection, manager, request, WayOut::Http1).await;
+            (response, successor.and_then(Successor::http1))
         }
     });
     drive(
@@ -168,60 +158,79 @@ async fn serve_http2(
     connection: &Rc<Connection>,
     stream: ServerStream,
     manager: Arc<HttpManager>,
-) -> hyper::Result<()> {
+) -> Result<(), http2::Error> {
     let activity = Rc::new(Activity::new());
-    let mut builder = http2::Builder::new(LocalExecutor::new(&connection.worker));
-    let stream_window = manager
-        .http2_stream_window_bytes
-        .unwrap_or(limits::STREAM_WINDOW_BYTES);
-    let connection_window = manager
-        .http2_connection_window_bytes
-        .unwrap_or(limits::CONNECTION_WINDOW_BYTES);
-    builder
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(stream_window)
-        .initial_connection_window_size(connection_window)
-        .max_frame_size(limits::FRAME_BYTES)
-        .max_header_list_size(limits::HEADER_LIST_BYTES)
-        .max_send_buf_size(limits::SEND_BUFFER_BYTES)
-        .max_concurrent_streams(
-            manager
-                .http2_max_concurrent_streams
-                .unwrap_or(limits::CONCURRENT_STREAMS),
-        )
-        .enable_connect_protocol();
-    let service = http2_service(connection, &manager, &activity);
-    let http = builder.serve_connection(TokioIo::new(stream), service_fn(service));
+    let settings = http2::Settings {
+        stream_window: manager
+            .http2_stream_window_bytes
+            .unwrap_or(limits::STREAM_WINDOW_BYTES),
+        connection_window: manager
+            .http2_connection_window_bytes
+            .unwrap_or(limits::CONNECTION_WINDOW_BYTES),
+        frame_bytes: limits::FRAME_BYTES,
+        header_list_bytes: limits::HEADER_LIST_BYTES,
+        concurrent_streams: manager
+            .http2_max_concurrent_streams
+            .unwrap_or(limits::CONCURRENT_STREAMS),
+    };
+    let mut server = http2::server::Server::new(stream, settings);
+    let closer = server.closer();
+    let http = async {
+        while let Some((request, respond)) = server.accept().await? {
+            let request = request.map(Incoming::Http2Request);
+            let (connection, manager) = (Rc::clone(connection), Arc::clone(&manager));
+            let active = activity.begin();
+            let worker = Rc::clone(&connection.worker);
+            // Boxed here, so that it isn't moved again and again on its way into the task.
+            worker.spawn(Box::pin(async move {
+                let _active = active;
+                answer_http2(connection, manager, request, respond).await;
+            }));
+        }
+        Ok(())
+    };
     drive(
         connection,
         &manager,
         &activity,
         Farewell::Goaway,
         pin!(http),
-        |http| http.graceful_shutdown(),
+        |_| closer.close(),
     )
     .await
 }
 
-type Served = Result<http::Response<response::ResponseBody>, std::convert::Infallible>;
-
-fn http2_service(
-    connection: &Rc<Connection>,
-    manager: &Arc<HttpManager>,
-    activity: &Rc<Activity>,
-) -> impl Fn(Request<hyper::body::Incoming>) -> Pin<Box<dyn Future<Output = Served>>> + use<> {
-    let (connection, manager) = (Rc::clone(connection), Arc::clone(manager));
-    let activity = Rc::clone(activity);
-    move |mut request| {
-        let active = activity.begin();
-        let way_out = WayOut::Http2(hyper::upgrade::on(&mut request));
-        let request = request.map(Incoming::Http2);
-        let (connection, manager) = (Rc::clone(&connection), Arc::clone(&manager));
-        Box::pin(async move {
-            let _active = active;
-            let (response, _none) = exchange::serve(connection, manager, request, way_out).await;
-            Ok(response)
+async fn answer_http2(
+    connection: Rc<Connection>,
+    manager: Arc<HttpManager>,
+    request: http::Request<Incoming>,
+    mut respond: http2::server::Respond,
+) {
+    let answered = {
+        let mut answer = pin!(exchange::serve(connection, manager, request, WayOut::Http2));
+        poll_fn(|cx| {
+            if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+                return Poll::Ready(Some(answer));
+            }
+            // The client took it back, or left: dropping the exchange cancels what it waits for.
+            respond.poll_broken(cx).map(|_| None)
         })
+        .await
+    };
+    let Some((response, successor)) = answered else {
+        return;
+    };
+    match successor.and_then(Successor::http2) {
+        None => {
+            if let Err(error) = respond.send(response).await {
+                tracing::debug!(%error, "response not sent");
+            }
+        }
+        Some(successor) => {
+            if let Some(stream) = respond.tunnel(&response) {
+                let _ = successor.send(stream); // it may have been cancelled
+            }
+        }
     }
 }
 

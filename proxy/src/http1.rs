@@ -16,7 +16,7 @@ pub mod client;
 pub mod decode;
 pub mod encode;
 pub mod head;
-pub mod io;
+pub(crate) mod io;
 pub mod server;
 
 use http::StatusCode;

@@ -16,6 +16,7 @@ pub mod detect;
 pub mod gateway;
 pub mod http;
 pub mod http1;
+pub mod http2;
 pub mod inbound;
 pub mod listen;
 pub mod metrics;

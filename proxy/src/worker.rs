@@ -30,7 +30,6 @@ use crate::tls::{ClientTls, CredentialsError, Offer, TlsCache};
 use crate::upstream::error::{AcquireError, ConnectError};
 use crate::upstream::pool::Pools;
 pub use names::Names;
-pub use task::LocalExecutor;
 
 /// Socket mark that capture rules exempt, where the proxy may set it.
 const SOCKET_MARK: u32 = 1337;

@@ -6,12 +6,13 @@ mod mutations;
 mod properties {
     pub(crate) mod detect;
     pub(crate) mod http1;
+    pub(crate) mod http2;
     pub(crate) mod peers;
     pub(crate) mod pieces;
 }
 
 use mutations::{mutilated, seeds};
-use properties::{detect, http1, peers};
+use properties::{detect, http1, http2, peers};
 use proptest::prelude::*;
 
 const HTTP: &[&[u8]] = &[
@@ -35,6 +36,21 @@ const HTTP: &[&[u8]] = &[
     b"HTTP/1.0",
     b"CONNECT",
     b"5\r\nhello\r\n",
+];
+const FRAMES: &[&[u8]] = &[
+    b"\0",
+    b"\xff",
+    b"\x82\x86\x84",
+    b"\0\0\x03\x01\x05\0\0\0\x03\x82\x86\x84", // a request
+    b"\0\0\x01\x01\x04\0\0\0\x01\x88",         // an answer's head
+    b"\0\0\x01\x01\x00\0\0\0\x01\x82",         // the start of a block
+    b"\0\0\x03\0\0\0\0\0\x01abc",              // data
+    b"\0\0\0\0\x01\0\0\0\x01",                 // the end of data
+    b"\0\0\x04\x03\0\0\0\0\x01\0\0\0\x08",     // a reset
+    b"\0\0\x04\x08\0\0\0\0\0\x7f\xff\xff\xff",
+    b"\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0", // windows of nothing
+    b"\0\0\x08\x06\x01\0\0\0\0good bye",
+    b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\0",
 ];
 const BINARY: &[&[u8]] = &[
     b"\0",
@@ -69,6 +85,8 @@ properties! {
     requests: http1::requests, "http1_requests", HTTP;
     responses: http1::responses, "http1_responses", HTTP;
     bodies: http1::body, "http1_body", HTTP;
+    streams_of_requests: http2::requests, "http2_requests", FRAMES;
+    streams_of_responses: http2::responses, "http2_responses", FRAMES;
     first_bytes: detect::first_bytes, "detect", BINARY;
     peers_on_streams: peers::stream, "peer_stream", BINARY;
     peers_in_headers: peers::header, "peer_header", BINARY;

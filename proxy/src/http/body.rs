@@ -46,9 +46,11 @@ pub enum Cut {
 
 impl Cut {
     fn of(error: &BodyError) -> Self {
-        match error.downcast_ref::<http1::Error>() {
-            Some(error) if error.is_violation() => Self::Malformed,
-            _ => Self::Left,
+        let http1 = error.downcast_ref::<http1::Error>();
+        if http1.is_some_and(http1::Error::is_violation) {
+            Self::Malformed
+        } else {
+            Self::Left // on HTTP/2 the stream or connection is gone, whyever
         }
     }
 }

@@ -130,7 +130,7 @@ pub(crate) fn server_header(headers: &mut HeaderMap, manager: &HttpManager) {
     headers.insert(header::SERVER, name.clone());
 }
 
-/// hyper's note of the upstream's header case, if the client's side writes names as they came.
+/// The note of the upstream's header case, if the client's side writes names as they came.
 pub(crate) fn kept_extensions(manager: &HttpManager, extensions: Extensions) -> Extensions {
     if manager.http1.preserve_case {
         extensions

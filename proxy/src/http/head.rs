@@ -11,6 +11,7 @@ use mesh_route::RequestView;
 use mesh_route::http_manager::{Normalised, StripPort};
 
 use super::headers::{self, Malformed, upgrade_protocol};
+use crate::http2::head::Protocol;
 
 /// The head.
 #[derive(Debug)]
@@ -21,7 +22,7 @@ pub(crate) struct Head {
     pub(crate) version: Version,
     /// All fields; `host` included where HTTP/1.1 sent it.
     pub(crate) headers: HeaderMap,
-    /// hyper's own notes: header case, the pending upgrade.
+    /// The codec's own notes: header case.
     pub(crate) extensions: Extensions,
     /// `http` or `https`.
     pub(crate) scheme: &'static str,
@@ -79,9 +80,9 @@ impl Head {
     }
 
     fn new(mut parts: Parts, scheme: &'static str) -> Self {
-        let extended = parts.extensions.remove::<hyper::ext::Protocol>();
+        let extended = parts.extensions.remove::<Protocol>();
         let upgrade = match (&parts.method, extended) {
-            (_, Some(protocol)) => Some(protocol.as_str().to_ascii_lowercase()),
+            (_, Some(protocol)) => Some(protocol.0.to_ascii_lowercase()),
             (&Method::CONNECT, None) => Some("connect".to_owned()),
             _ if parts.version >= Version::HTTP_2 => None,
             _ => upgrade_protocol(&parts.headers).map(str::to_ascii_lowercase),

@@ -8,6 +8,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::body::{BodyError, RequestBody};
 use crate::http1::{client, server};
+use crate::http2;
 use crate::tls::{ClientStream, ServerIo};
 
 /// A body on its way in.
@@ -17,8 +18,10 @@ pub enum Incoming {
     Request(server::Body<ServerIo>),
     /// Of an upstream's HTTP/1.1 response.
     Response(client::Body<ClientStream, RequestBody>),
-    /// Of a request or response on an HTTP/2 stream.
-    Http2(hyper::body::Incoming),
+    /// Of a client's HTTP/2 request.
+    Http2Request(http2::body::Body),
+    /// Of an upstream's HTTP/2 response.
+    Http2Response(http2::client::Body<RequestBody>),
 }
 
 impl Body for Incoming {
@@ -32,7 +35,8 @@ impl Body for Incoming {
         match self.get_mut() {
             Self::Request(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Self::Response(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
-            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Http2Request(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Http2Response(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
         }
     }
 
@@ -40,7 +44,8 @@ impl Body for Incoming {
         match self {
             Self::Request(body) => body.is_end_stream(),
             Self::Response(body) => body.is_end_stream(),
-            Self::Http2(body) => body.is_end_stream(),
+            Self::Http2Request(body) => body.is_end_stream(),
+            Self::Http2Response(body) => body.is_end_stream(),
         }
     }
 
@@ -48,7 +53,8 @@ impl Body for Incoming {
         match self {
             Self::Request(body) => body.size_hint(),
             Self::Response(body) => body.size_hint(),
-            Self::Http2(body) => body.size_hint(),
+            Self::Http2Request(body) => body.size_hint(),
+            Self::Http2Response(body) => body.size_hint(),
         }
     }
 }

@@ -9,17 +9,15 @@ pub const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 /// reads starve all others.
 pub const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 
-/// Largest HTTP/2 frame accepted. ztunnel's: fewer frames for bulk.
-pub const FRAME_BYTES: u32 = 1024 * 1024;
+/// Largest HTTP/2 frame accepted. A frame is passed on when all of it is there, so larger ones
+/// only cost memory.
+pub const FRAME_BYTES: u32 = 64 * 1024;
 
 /// Largest HTTP/2 header list accepted; h2's own default of 16 MiB is an invitation.
 pub const HEADER_LIST_BYTES: u32 = 64 * 1024;
 
 /// Concurrent streams offered to a client. Envoy's default since 1.36.
 pub const CONCURRENT_STREAMS: u32 = 1024;
-
-/// How much a stream may buffer before its body waits for the peer. Envoy: 1 MiB per stream.
-pub const SEND_BUFFER_BYTES: usize = 1024 * 1024;
 
 /// A ping without answer for so long ends an HTTP/2 connection.
 pub const PING_TIMEOUT: Duration = Duration::from_secs(20);

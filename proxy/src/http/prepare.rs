@@ -42,7 +42,7 @@ pub(crate) fn prepare(
             HeaderValue::from_static(head.scheme),
         );
     }
-    // hyper has answered it, or will when the body is asked for.
+    // The codec answers it when the body is asked for.
     headers.remove(header::EXPECT);
     take_peer_metadata(headers, connection, report);
     client_cert::apply(headers, manager.client_certificate, connection);

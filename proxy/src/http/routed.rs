@@ -200,5 +200,5 @@ fn tunnelled(
         answered.held,
         report,
     );
-    Reply::Tunnel(response, successor)
+    Reply::Tunnel(response, Some(successor))
 }

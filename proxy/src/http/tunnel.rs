@@ -6,8 +6,6 @@ use std::rc::Rc;
 
 use http::header::{self, HeaderMap};
 use http::{Method, Response, StatusCode, Version};
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
 use mesh_telemetry::access_log::ResponseFlag;
 use mesh_telemetry::drain::Phase;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -19,7 +17,7 @@ use super::incoming::Incoming;
 use super::report::Report;
 use super::response::Held;
 use crate::detect::Prefixed;
-use crate::http1::server;
+use crate::http2;
 use crate::tcp::copy::{Observer, both_ways};
 use crate::tcp::splice::Bare;
 use crate::tls::ServerIo;
@@ -46,15 +44,37 @@ pub(crate) fn translate(head: &Head, status: &mut StatusCode, headers: &mut Head
     }
 }
 
-/// Who takes an HTTP/1.1 client's connection over.
-pub(crate) type Successor = server::Successor<ServerIo>;
+/// Who takes over what a client's request leaves HTTP with.
+pub(crate) enum Successor {
+    /// Its whole connection.
+    Http1(oneshot::Sender<Prefixed<ServerIo>>),
+    /// Its stream.
+    Http2(oneshot::Sender<http2::duplex::Duplex>),
+}
+
+impl Successor {
+    pub(crate) fn http1(self) -> Option<oneshot::Sender<Prefixed<ServerIo>>> {
+        match self {
+            Self::Http1(successor) => Some(successor),
+            Self::Http2(_) => None,
+        }
+    }
+
+    pub(crate) fn http2(self) -> Option<oneshot::Sender<http2::duplex::Duplex>> {
+        match self {
+            Self::Http2(successor) => Some(successor),
+            Self::Http1(_) => None,
+        }
+    }
+}
 
 /// How a client's request leaves HTTP.
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum WayOut {
     /// With its whole connection.
     Http1,
     /// With its stream.
-    Http2(OnUpgrade),
+    Http2,
 }
 
 /// The client's side of a tunnel, once the response has gone out.
@@ -62,31 +82,32 @@ pub(crate) enum Client {
     /// A connection.
     Http1(oneshot::Receiver<Prefixed<ServerIo>>),
     /// A stream.
-    Http2(OnUpgrade),
+    Http2(oneshot::Receiver<http2::duplex::Duplex>),
 }
 
 impl WayOut {
-    /// The client's side, and to whom the connection must be handed.
-    pub(crate) fn open(self) -> (Client, Option<Successor>) {
+    /// The client's side, and to whom it must be handed.
+    pub(crate) fn open(self) -> (Client, Successor) {
         match self {
             Self::Http1 => {
                 let (successor, connection) = oneshot::channel();
-                (Client::Http1(connection), Some(successor))
+                (Client::Http1(connection), Successor::Http1(successor))
             }
-            Self::Http2(upgrade) => (Client::Http2(upgrade), None),
+            Self::Http2 => {
+                let (successor, stream) = oneshot::channel();
+                (Client::Http2(stream), Successor::Http2(successor))
+            }
         }
     }
 }
 
 impl Client {
     async fn stream(self) -> io::Result<Box<dyn Duplex>> {
-        match self {
-            Self::Http1(connection) => match connection.await {
-                Ok(stream) => Ok(Box::new(stream)),
-                Err(_dropped) => Err(io::ErrorKind::ConnectionAborted.into()),
-            },
-            Self::Http2(upgrade) => upgraded(upgrade).await,
-        }
+        let handed: Option<Box<dyn Duplex>> = match self {
+            Self::Http1(connection) => connection.await.ok().map(|stream| Box::new(stream) as _),
+            Self::Http2(stream) => stream.await.ok().map(|stream| Box::new(stream) as _),
+        };
+        handed.ok_or_else(|| io::ErrorKind::ConnectionAborted.into())
     }
 }
 
@@ -100,18 +121,11 @@ impl Bare for Box<dyn Duplex> {
     }
 }
 
-/// A stream of HTTP/2, or what hyper gave up.
-impl Bare for TokioIo<Upgraded> {}
-
-async fn upgraded(upgrade: OnUpgrade) -> io::Result<Box<dyn Duplex>> {
-    match upgrade.await {
-        Ok(stream) => Ok(Box::new(TokioIo::new(stream))),
-        Err(error) => Err(io::Error::other(error)),
-    }
-}
+/// A stream of HTTP/2 shares its connection.
+impl Bare for http2::duplex::Duplex {}
 
 /// The upstream's side, and what must be held as long as it is used.
-async fn upstream(
+fn upstream(
     lease: Lease,
     response: Response<Incoming>,
 ) -> io::Result<(Box<dyn Duplex>, Option<Lease>)> {
@@ -122,10 +136,10 @@ async fn upstream(
             let stream = stream.ok_or(io::ErrorKind::ConnectionAborted)?;
             Ok((Box::new(stream), None))
         }
-        Lease::Http2(_) => {
-            let stream = upgraded(hyper::upgrade::on(response)).await?;
-            Ok((stream, Some(lease)))
-        }
+        Lease::Http2(_) => match response.into_body() {
+            Incoming::Http2Response(body) => Ok((Box::new(body.into_duplex()), Some(lease))),
+            _ => Err(io::ErrorKind::ConnectionAborted.into()),
+        },
     }
 }
 
@@ -149,7 +163,10 @@ pub(crate) fn start(
         } = held;
         let _held = (picked, permit, active);
         let mut report = report;
-        let sides = futures::future::try_join(client.stream(), upstream(lease, response)).await;
+        let sides = match client.stream().await {
+            Ok(client) => upstream(lease, response).map(|upstream| (client, upstream)),
+            Err(error) => Err(error),
+        };
         let (mut client, (mut upstream, _lease)) = match sides {
             Ok(sides) => sides,
             Err(error) => {

@@ -213,39 +213,54 @@ pub fn knows_chunks(version: Version) -> bool {
 }
 
 /// The `date` field, formatted once a second per thread.
-mod date {
+pub(crate) mod date {
     use std::cell::RefCell;
-    use std::io::Write as _;
     use std::time::{Duration, SystemTime};
 
     use bytes::BufMut;
+    use http::HeaderValue;
 
     struct Cached {
         until: SystemTime,
-        line: Vec<u8>,
+        value: HeaderValue,
     }
 
     thread_local! {
         static CACHED: RefCell<Cached> = const {
-            RefCell::new(Cached { until: SystemTime::UNIX_EPOCH, line: Vec::new() })
+            RefCell::new(Cached {
+                until: SystemTime::UNIX_EPOCH,
+                value: HeaderValue::from_static(""),
+            })
         };
     }
 
+    /// The field's value now.
+    pub(crate) fn value() -> HeaderValue {
+        with(HeaderValue::clone)
+    }
+
     pub(super) fn write(out: &mut Vec<u8>) {
+        with(|value| {
+            out.put_slice(b"date: ");
+            out.put_slice(value.as_bytes());
+            out.put_slice(b"\r\n");
+        });
+    }
+
+    fn with<T>(take: impl FnOnce(&HeaderValue) -> T) -> T {
         let now = SystemTime::now();
         CACHED.with_borrow_mut(|cached| {
             if now >= cached.until {
-                cached.line.clear();
                 let date = httpdate::fmt_http_date(now);
-                let _ = write!(cached.line, "date: {date}\r\n"); // into memory
+                cached.value = HeaderValue::try_from(date).expect("a date is printable");
                 let since = now
                     .duration_since(SystemTime::UNIX_EPOCH)
                     .unwrap_or_default();
                 let fraction = Duration::from_nanos(u64::from(since.subsec_nanos()));
                 cached.until = now + Duration::from_secs(1) - fraction;
             }
-            out.put_slice(&cached.line);
-        });
+            take(&cached.value)
+        })
     }
 }
 

@@ -24,10 +24,10 @@ const WRITE_HIGH_BYTES: usize = 64 * 1024;
 
 /// A stream with buffers. An idle one owns neither.
 #[derive(Debug)]
-pub(super) struct Io<S> {
+pub(crate) struct Io<S> {
     stream: S,
-    pub(super) read: BytesMut,
-    pub(super) write: Vec<u8>,
+    pub(crate) read: BytesMut,
+    pub(crate) write: Vec<u8>,
     /// Bytes of `write` that are written.
     written: usize,
     /// Data that follows `write`, not copied.
@@ -43,7 +43,7 @@ pub(super) struct Io<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
     /// `prefix`: what was read from `stream` before.
-    pub(super) fn new(prefix: Bytes, stream: S) -> Self {
+    pub(crate) fn new(prefix: Bytes, stream: S) -> Self {
         Self {
             stream,
             read: prefix.into(),
@@ -58,12 +58,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
     }
 
     /// The peer has closed its side.
-    pub(super) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.ended
     }
 
     /// One read, appended to `read`; 0 is the end. Frees an empty buffer when it must wait.
-    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.ended {
             return Poll::Ready(Ok(0));
         }
@@ -107,7 +107,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
     }
 
     /// Appends data, in a chunk of its own if `chunked`. Only when [`Io::has_room`].
-    pub(super) fn push(&mut self, data: Bytes, chunked: bool) {
+    pub(crate) fn push(&mut self, data: Bytes, chunked: bool) {
         if data.is_empty() {
             return;
         }
@@ -125,12 +125,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
     }
 
     /// Another [`Io::push`] is possible.
-    pub(super) fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.large.is_empty() && self.end.is_empty() && self.write.len() < WRITE_HIGH_BYTES
     }
 
     /// Ends a chunked body. Behind data that isn't written yet it waits with it.
-    pub(super) fn last_chunk(&mut self, trailers: Option<&HeaderMap>) {
+    pub(crate) fn last_chunk(&mut self, trailers: Option<&HeaderMap>) {
         if self.large.is_empty() && self.end.is_empty() {
             super::encode::last_chunk(&mut self.write, trailers);
             return;
@@ -141,7 +141,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
     }
 
     /// The peer reads no more.
-    pub(super) fn discard_output(&mut self) {
+    pub(crate) fn discard_output(&mut self) {
         self.write = Vec::new();
         self.written = 0;
         self.large.clear();
@@ -150,7 +150,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
     }
 
     /// Something waits to be written.
-    pub(super) fn has_output(&self) -> bool {
+    pub(crate) fn has_output(&self) -> bool {
         self.unflushed || self.has_unwritten()
     }
 
@@ -159,7 +159,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
     }
 
     /// Writes all that waits, and flushes.
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.has_unwritten() {
             self.unflushed = true;
             let head = &self.write[self.written..];
@@ -200,12 +200,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
     }
 
     /// Closes our side.
-    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 
     /// What was read ahead, and the stream.
-    pub(super) fn into_parts(self) -> (Bytes, S) {
+    pub(crate) fn into_parts(self) -> (Bytes, S) {
         (self.read.freeze(), self.stream)
     }
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::http2;
 use crate::tls::CredentialsError;
 
 /// Why a connection was ended by us.
@@ -51,5 +52,5 @@ pub enum ConnError {
     Http1(#[source] crate::http1::Error),
     /// The client broke HTTP/2, or left early.
     #[error("HTTP/2 connection")]
-    Http2(#[source] hyper::Error),
+    Http2(#[source] http2::Error),
 }

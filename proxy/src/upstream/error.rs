@@ -7,7 +7,7 @@ use std::time::Duration;
 use mesh_route::PickError;
 use mesh_route::cluster::Overflow;
 
-use crate::http1;
+use crate::{http1, http2};
 
 /// Whether a request that met an error may be sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,14 +98,25 @@ pub struct StreamError {
 }
 
 impl StreamError {
-    /// Classifies what hyper reports. `unsent`: it handed the request back.
-    pub(crate) fn from_hyper(error: &hyper::Error, unsent: bool) -> Self {
-        let broken = classify(error);
-        let retry = match broken {
-            _ if unsent => Retry::Safe,
-            Broken::Refused => Retry::Safe,
-            Broken::Terminated => Retry::IfReused,
-            Broken::RemoteReset | Broken::Protocol => Retry::Never,
+    /// A connection that takes no more requests.
+    pub(crate) fn unsent() -> Self {
+        Self {
+            broken: Broken::Refused,
+            retry: Retry::Safe,
+            reason: Rc::from("the connection takes no more requests"),
+        }
+    }
+
+    /// Classifies how an HTTP/2 stream broke before the response's head.
+    pub(crate) fn from_http2(error: &http2::Error) -> Self {
+        use http2::Error;
+        let (broken, retry) = match error {
+            Error::Refused => (Broken::Refused, Retry::Safe),
+            Error::Closed | Error::Io(_) | Error::Silent | Error::GoneAway(_) => {
+                (Broken::Terminated, Retry::IfReused)
+            }
+            Error::Violation(_) => (Broken::Protocol, Retry::Never),
+            Error::Reset(_) | Error::Cancelled | Error::Cut => (Broken::RemoteReset, Retry::Never),
         };
         Self {
             broken,
@@ -129,35 +140,6 @@ impl StreamError {
             reason: Rc::from(report(error).as_str()),
         }
     }
-}
-
-fn classify(error: &hyper::Error) -> Broken {
-    if let Some(error) = find::<h2::Error>(error) {
-        let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM)
-            || (error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR));
-        return match error.reason() {
-            _ if refused => Broken::Refused,
-            _ if error.is_io() || (error.is_go_away() && !error.is_library()) => Broken::Terminated,
-            _ if error.is_library() => Broken::Protocol,
-            Some(h2::Reason::PROTOCOL_ERROR) if !error.is_reset() => Broken::Protocol,
-            _ => Broken::RemoteReset,
-        };
-    }
-    Broken::Terminated
-}
-
-/// Looks for a `T` in the chain of causes.
-fn find<'a, T: std::error::Error + 'static>(
-    error: &'a (dyn std::error::Error + 'static),
-) -> Option<&'a T> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<T>() {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
 }
 
 /// An error with its causes on one line.

@@ -8,7 +8,7 @@ use mesh_route::Cluster;
 use mesh_route::cluster::{Limit, LimitGuard};
 use tokio::sync::oneshot;
 
-use super::error::{AcquireError, ConnectError, report};
+use super::error::{AcquireError, ConnectError};
 use super::pool::{Open, Pool, Protocol};
 use super::{Lease, Reuse, Target, connect_counted, http1, http2, take};
 use crate::metrics::stats::ClusterStats;
@@ -139,8 +139,7 @@ async fn connect_http2(
     };
     let open = Open::new(pool);
     let connected = connect_counted(worker, target, Offer::Http2, stats).await?;
-    let shared = http2::start(worker, open, target.cluster, connected, permit, stats).await;
-    let shared = shared.map_err(|error| handshake_failed(target, &error))?;
+    let shared = http2::start(worker, open, target.cluster, connected, permit, stats);
     pool.shared.borrow_mut().push(shared);
     Ok(())
 }
@@ -165,8 +164,7 @@ pub(super) async fn new_negotiated(
         .as_deref()
         .is_some_and(|name| name.ends_with(b"h2"));
     if chose_http2 {
-        let shared = http2::start(worker, open, target.cluster, connected, permit, &stats).await;
-        let shared = shared.map_err(|error| handshake_failed(target, &error))?;
+        let shared = http2::start(worker, open, target.cluster, connected, permit, &stats);
         pool.shared.borrow_mut().push(Rc::clone(&shared));
         return Ok(Lease::Http2(http2::Lease::new(shared)));
     }
@@ -176,10 +174,4 @@ pub(super) async fn new_negotiated(
         Rc::clone(pool),
         target.cluster,
     )))
-}
-
-fn handshake_failed(target: &Target<'_>, error: &hyper::Error) -> AcquireError {
-    let address = target.endpoint.address;
-    let reason = report(error);
-    AcquireError::Connect(Rc::new(ConnectError::Tls { address, reason }))
 }

@@ -1,15 +1,12 @@
 //! HTTP/2 connections to upstreams: many streams at a time.
 
-use std::cell::{Cell, RefCell};
-use std::future::Future;
-use std::pin::pin;
+use std::cell::Cell;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use http::{Request, Response};
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use http::header::{CONTENT_LENGTH, HeaderValue};
+use http::{Method, Request, Response};
+use http_body::Body as _;
 use mesh_route::Cluster;
 use mesh_route::cluster::LimitGuard;
 
@@ -22,17 +19,17 @@ use crate::http::incoming::Incoming;
 use crate::http::limits::{
     CONNECTION_WINDOW_BYTES, FRAME_BYTES, HEADER_LIST_BYTES, PING_TIMEOUT, STREAM_WINDOW_BYTES,
 };
+use crate::http2::Settings;
+use crate::http2::client::{Client, KeepAlive, connect};
 use crate::metrics::stats::ClusterStats;
-use crate::worker::{LocalExecutor, Worker};
+use crate::worker::Worker;
 
 /// One connection, shared by its streams.
 #[derive(Debug)]
 pub(super) struct Shared {
-    sender: RefCell<http2::SendRequest<RequestBody>>,
+    client: Client,
     info: Rc<Info>,
     streams: Cell<u32>,
-    /// What the peer allows now; written by the connection's task.
-    peer_limit: Rc<Cell<usize>>,
     own_limit: Option<u32>,
     served: Cell<u32>,
     max_requests: u32,
@@ -42,7 +39,7 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn is_closed(&self) -> bool {
-        self.sender.borrow().is_closed()
+        self.client.is_closed()
     }
 
     pub(super) fn streams(&self) -> u32 {
@@ -55,7 +52,7 @@ impl Shared {
         let expired = self.expires.is_some_and(|at| Instant::now() >= at);
         !worn
             && !expired
-            && (streams as usize) < self.peer_limit.get()
+            && streams < self.client.concurrent_streams()
             && self.own_limit.is_none_or(|limit| streams < limit)
     }
 
@@ -66,65 +63,51 @@ impl Shared {
 }
 
 /// Speaks HTTP/2 on a new connection.
-pub(super) async fn start(
+pub(super) fn start(
     worker: &Rc<Worker>,
     open: Open,
     cluster: &Cluster,
     connected: Connected,
     permit: Option<LimitGuard>,
     stats: &Rc<ClusterStats>,
-) -> Result<Rc<Shared>, hyper::Error> {
+) -> Rc<Shared> {
     let info = Rc::new(Info::new(&connected));
     let options = &cluster.http;
-    let mut builder = http2::Builder::new(LocalExecutor::new(worker));
-    builder
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(options.stream_window_bytes.unwrap_or(STREAM_WINDOW_BYTES))
-        .initial_connection_window_size(
-            options
-                .connection_window_bytes
-                .unwrap_or(CONNECTION_WINDOW_BYTES),
-        )
-        .max_frame_size(FRAME_BYTES)
-        .max_header_list_size(HEADER_LIST_BYTES)
-        .keep_alive_interval(options.ping_interval)
-        .keep_alive_timeout(options.ping_timeout.unwrap_or(PING_TIMEOUT));
-    let (sender, connection) = builder.handshake(TokioIo::new(connected.stream)).await?;
-    let peer_limit = Rc::new(Cell::new(connection.current_max_send_streams()));
+    let settings = Settings {
+        stream_window: options.stream_window_bytes.unwrap_or(STREAM_WINDOW_BYTES),
+        connection_window: options
+            .connection_window_bytes
+            .unwrap_or(CONNECTION_WINDOW_BYTES),
+        frame_bytes: FRAME_BYTES,
+        header_list_bytes: HEADER_LIST_BYTES,
+        concurrent_streams: 0, // upstreams open none
+    };
+    let keep_alive = options.ping_interval.map(|interval| KeepAlive {
+        interval,
+        timeout: options.ping_timeout.unwrap_or(PING_TIMEOUT),
+    });
+    let (client, connection) = connect(connected.stream, settings);
     let active = stats.cx_active.hold();
     stats.cx_total.inc();
     let task_stats = Rc::clone(stats);
-    let published = Rc::clone(&peer_limit);
-    worker.spawn(async move {
+    worker.spawn(Box::pin(async move {
         let _held = (open, permit, active);
-        let mut connection = pin!(connection);
-        let ended = std::future::poll_fn(|cx| {
-            let ended = connection.as_mut().poll(cx);
-            if ended.is_pending() {
-                published.set(connection.current_max_send_streams());
-            }
-            match ended {
-                Poll::Ready(result) => Poll::Ready(result),
-                Poll::Pending => Poll::Pending,
-            }
-        });
-        if let Err(error) = ended.await {
+        if let Err(error) = connection.run(keep_alive).await {
             task_stats.protocol_error.inc();
             tracing::debug!(%error, "upstream connection ended");
         }
-    });
+    }));
     let now = Instant::now();
-    Ok(Rc::new(Shared {
-        sender: RefCell::new(sender),
+    Rc::new(Shared {
+        client,
         info,
         streams: Cell::new(0),
-        peer_limit,
         own_limit: options.max_concurrent_streams,
         served: Cell::new(0),
         max_requests: options.max_requests_per_connection,
         expires: options.max_connection_duration.map(|limit| now + limit),
         last_used: Cell::new(now),
-    }))
+    })
 }
 
 /// One stream on a connection, counted until dropped.
@@ -157,21 +140,35 @@ impl Lease {
         &mut self,
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, SendError> {
-        let sent = self
-            .connection
-            .sender
-            .borrow_mut()
-            .try_send_request(request);
-        let sent = sent.await.map(|response| response.map(Incoming::Http2));
-        sent.map_err(|mut error| {
-            let request = error.take_message();
-            let error = StreamError::from_hyper(error.error(), request.is_some());
-            SendError {
-                error,
-                request: request.map(Box::new),
-            }
-        })
+        let exchange = self.connection.client.send(declared(request));
+        let exchange = exchange.map_err(|request| SendError {
+            error: StreamError::unsent(),
+            request: Some(request),
+        })?;
+        match exchange.response().await {
+            Ok(response) => Ok(response.map(Incoming::Http2Response)),
+            Err(error) => Err(SendError {
+                error: StreamError::from_http2(&error),
+                request: None,
+            }),
+        }
     }
+}
+
+/// Says how long the body is, where that is known and means something.
+fn declared(mut request: Request<RequestBody>) -> Request<RequestBody> {
+    let length = request.body().size_hint().exact();
+    let expects_body = matches!(
+        *request.method(),
+        Method::POST | Method::PUT | Method::PATCH
+    );
+    if let Some(length) = length.filter(|length| *length > 0 || expects_body)
+        && !request.headers().contains_key(CONTENT_LENGTH)
+    {
+        let length = HeaderValue::from(length);
+        request.headers_mut().insert(CONTENT_LENGTH, length);
+    }
+    request
 }
 
 impl Drop for Lease {

@@ -38,20 +38,3 @@ impl Drop for Counted {
         self.0.tasks.set(self.0.tasks.get() - 1);
     }
 }
-
-/// hyper's executor: streams of an HTTP/2 connection become tasks of the same worker.
-#[derive(Debug, Clone)]
-pub struct LocalExecutor(Rc<Worker>);
-
-impl LocalExecutor {
-    /// An executor of `worker`.
-    pub fn new(worker: &Rc<Worker>) -> Self {
-        Self(Rc::clone(worker))
-    }
-}
-
-impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor {
-    fn execute(&self, future: F) {
-        self.0.spawn(future);
-    }
-}
