@@ -24,10 +24,12 @@ pub fn trim() -> io::Result<()> {
     // SAFETY: takes no pointers, frees only what is free; may be called on any thread.
     unsafe { mi_collect(true) };
     let maps = std::fs::read_to_string("/proc/self/maps")?;
-    for (start, length) in maps.lines().filter_map(code) {
+    let program = std::fs::read_link("/proc/self/exe")?;
+    let program = program.to_string_lossy();
+    for (start, length) in maps.lines().filter_map(|line| unwritten(line, &program)) {
         let start = std::ptr::with_exposed_provenance_mut(start);
-        // SAFETY: a private mapping of a file, for reading and executing only, so that its pages are
-        // the file's (no relocation is written to code); they are read from there when needed again.
+        // SAFETY: a private mapping of a file to which nothing is ever written, so that its pages are
+        // the file's; they are read from there when needed again.
         if unsafe { libc::madvise(start, length, libc::MADV_DONTNEED) } != 0 {
             return Err(io::Error::last_os_error());
         }
@@ -35,13 +37,17 @@ pub fn trim() -> io::Result<()> {
     Ok(())
 }
 
-/// Address and length of a mapping, if it is code from a file. `line`: of proc_pid_maps(5).
-fn code(line: &str) -> Option<(usize, usize)> {
+/// Address and length of a mapping, if it is code of a file, or the beginning of the program: constants
+/// and what the dynamic linker has read. What it relocates, and protects only then, lies further on.
+/// `line`: of proc_pid_maps(5).
+fn unwritten(line: &str, program: &str) -> Option<(usize, usize)> {
+    let path = line.find('/').map(|at| &line[at..])?;
     let mut fields = line.split_ascii_whitespace();
     let (start, end) = fields.next()?.split_once('-')?;
-    let (permissions, path) = (fields.next()?, fields.nth(3)?);
-    if permissions != "r-xp" || !path.starts_with('/') {
-        return None;
+    match (fields.next()?, fields.next()?) {
+        ("r-xp", _) => {}
+        ("r--p", "00000000") if path == program => {}
+        _ => return None,
     }
     let start = usize::from_str_radix(start, 16).ok()?;
     let end = usize::from_str_radix(end, 16).ok()?;
@@ -60,20 +66,21 @@ mod tests {
     }
 
     #[test]
-    fn finds_code_of_files_only() {
+    fn finds_what_is_never_written() {
+        let found = Some((0x1000, 0x2000));
         let lines = [
-            (
-                "1000-3000 r-xp 00001000 fe:00 7 /bin/a b",
-                Some((0x1000, 0x2000)),
-            ),
-            ("1000-3000 r--p 00001000 fe:00 7 /bin/a", None),
-            ("1000-3000 rwxp 00001000 fe:00 7 /bin/a", None),
-            ("1000-3000 r-xp 00000000 00:00 0 [vdso]", None),
+            ("1000-3000 r-xp 00001000 fe:00 7   /bin/a b", found),
+            ("1000-3000 r-xp 00001000 fe:00 8   /lib/c", found),
+            ("1000-3000 r--p 00000000 fe:00 7   /bin/a b", found),
+            ("1000-3000 r--p 00005000 fe:00 7   /bin/a b", None),
+            ("1000-3000 r--p 00000000 fe:00 8   /lib/c", None),
+            ("1000-3000 rwxp 00001000 fe:00 7   /bin/a b", None),
+            ("1000-3000 r-xp 00000000 00:00 0   [vdso]", None),
             ("1000-3000 r-xp 00000000 00:00 0", None),
             ("", None),
         ];
         for (line, expected) in lines {
-            assert_eq!(code(line), expected, "{line}");
+            assert_eq!(unwritten(line, "/bin/a b"), expected, "{line}");
         }
     }
 
