@@ -1,7 +1,7 @@
 //! HTTP/1.1, both sides.
 //!
 //! Without IO: [`head`] (message heads and framing), [`decode`] (bodies in), [`encode`] (out).
-//! With IO: [`io`] (one stream with its buffers), [`server`] (a client's connection), [`client`]
+//! With IO: `io` (one stream with its buffers), [`server`] (a client's connection), [`client`]
 //! (a connection to an upstream).
 //!
 //! Why not hyper's: its machinery costs 4 to 5 us a request (two tasks, a channel and several
