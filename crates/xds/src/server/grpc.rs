@@ -2,7 +2,7 @@
 //!
 //! A usual gRPC server would take every response apart into messages, and write each into a buffer
 //! of its connection as soon as it is there. Here a response is a list of references to bytes that all
-//! clients share, and [`ResponseBody`] copies of it as much as the connection takes at a time: a
+//! clients share, and `ResponseBody` copies of it as much as the connection takes at a time: a
 //! thousand slow clients need little more memory than one.
 
 mod requests;
