@@ -15,14 +15,30 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("mesh-xds", &[]),
     ("mesh-route", &["mesh-identity", "mesh-xds"]),
     ("mesh-telemetry", &[]),
+    ("mesh-helm", &[]),
+    ("mesh-kubernetes", &[]),
     (
         "mesh-citadel",
-        &["mesh-identity", "mesh-xds", "mesh-telemetry"],
+        &[
+            "mesh-identity",
+            "mesh-kubernetes",
+            "mesh-xds",
+            "mesh-telemetry",
+        ],
     ),
-    ("mesh-injector", &["mesh-config", "mesh-telemetry"]),
+    (
+        "mesh-injector",
+        &["mesh-config", "mesh-kubernetes", "mesh-telemetry"],
+    ),
     (
         "mesh-pilot",
-        &["mesh-config", "mesh-identity", "mesh-xds", "mesh-telemetry"],
+        &[
+            "mesh-config",
+            "mesh-identity",
+            "mesh-kubernetes",
+            "mesh-xds",
+            "mesh-telemetry",
+        ],
     ),
     (
         "mesh-proxy",
@@ -39,6 +55,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "mesh-citadel",
             "mesh-injector",
+            "mesh-kubernetes",
             "mesh-pilot",
             "mesh-telemetry",
         ],
@@ -57,8 +74,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "mesh-ctl",
         &[
             "mesh-config",
+            "mesh-helm",
             "mesh-identity",
             "mesh-injector",
+            "mesh-kubernetes",
             "mesh-local",
             "mesh-pilot",
             "mesh-route",

@@ -1,0 +1,1 @@
+//! Renders the mesh's charts as Helm does.

@@ -1,0 +1,87 @@
+//! A client of the API server.
+
+use std::path::PathBuf;
+
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::{Client, Config};
+
+/// Which cluster is meant.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Target {
+    /// The kubeconfig file; `None` means `$KUBECONFIG`, then `~/.kube/config`, then the service
+    /// account of the pod that this process runs in, as kubectl does it.
+    pub kubeconfig: Option<PathBuf>,
+    /// The kubeconfig's context; `None` means its current one.
+    pub context: Option<String>,
+}
+
+/// Why there is no client. Nothing has been sent to the cluster yet.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The kubeconfig file that was named is unusable.
+    #[error("read kubeconfig {path}")]
+    Kubeconfig {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: KubeconfigError,
+    },
+    /// The context doesn't exist, or the kubeconfig found by default is unusable.
+    #[error("use context {context:?} of the kubeconfig (`kubectl config get-contexts` lists them)")]
+    Context {
+        /// The context asked for.
+        context: String,
+        /// What is wrong.
+        #[source]
+        source: KubeconfigError,
+    },
+    /// Neither a kubeconfig nor a pod's service account.
+    #[error("find a cluster (set KUBECONFIG, or name a file with --kubeconfig)")]
+    NoCluster(#[source] kube::config::InferConfigError),
+    /// The configuration makes no client.
+    #[error("make a client of the API server at {url}")]
+    Client {
+        /// The API server.
+        url: String,
+        /// What is wrong.
+        #[source]
+        source: kube::Error,
+    },
+}
+
+/// A client of the cluster meant, with the namespace of its context as default.
+///
+/// # Errors
+/// [`ConnectError`]; the API server itself is not asked anything.
+pub async fn connect(target: &Target) -> Result<Client, ConnectError> {
+    let config = config(target).await?;
+    let url = config.cluster_url.to_string();
+    Client::try_from(config).map_err(|source| ConnectError::Client { url, source })
+}
+
+async fn config(target: &Target) -> Result<Config, ConnectError> {
+    let options = KubeConfigOptions {
+        context: target.context.clone(),
+        ..KubeConfigOptions::default()
+    };
+    if let Some(path) = &target.kubeconfig {
+        let unusable = |source| ConnectError::Kubeconfig {
+            path: path.clone(),
+            source,
+        };
+        let file = Kubeconfig::read_from(path).map_err(unusable)?;
+        return Config::from_custom_kubeconfig(file, &options)
+            .await
+            .map_err(unusable);
+    }
+    if let Some(context) = &target.context {
+        return Config::from_kubeconfig(&options)
+            .await
+            .map_err(|source| ConnectError::Context {
+                context: context.clone(),
+                source,
+            });
+    }
+    Config::infer().await.map_err(ConnectError::NoCluster)
+}
