@@ -141,8 +141,9 @@ async fn all(filter: &[&str]) -> ExitCode {
 /// Runs one scenario in an inner process, as `meshctl local up` would; SIGTERM asks it to end.
 async fn outer(name: &str, external_port: u16) -> Result<ExitCode, UpError> {
     let port = external_port.to_string();
-    let outer = Outer::start(&[support::INNER, name, &port].map(OsString::from))?;
+    // Before the start: the test asks as soon as the inner process speaks.
     let mut asked = signal(SignalKind::terminate()).unwrap();
+    let outer = Outer::start(&[support::INNER, name, &port].map(OsString::from))?;
     let exit = loop {
         tokio::select! {
             exit = outer.run() => break exit?,

@@ -53,10 +53,10 @@ pub(super) async fn run(up: Up) -> anyhow::Result<ExitCode> {
     if up.detach {
         return detach(&state_dir, Duration::from_secs(up.timeout)).await;
     }
-    let daemon = Daemon::start(&options(&up, &state_dir)?)?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    let daemon = Daemon::start(&options(&up, &state_dir)?)?;
     let ended = daemon.run();
     let shown = async {
         // In the background nobody looks.
