@@ -1,11 +1,20 @@
 //! What a suite needs of a place where the mesh runs.
 
+mod binaries;
+pub mod kubernetes;
 pub mod local;
+mod objects;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+
+/// The directory `samples/` of the checkout.
+#[must_use]
+pub fn samples() -> PathBuf {
+    binaries::workspace().join("samples")
+}
 
 /// A pod, as far as suites care.
 #[derive(Debug, Clone)]
@@ -117,6 +126,12 @@ pub trait Platform: Send + Sync {
     /// # Errors
     /// When it can't.
     fn kill(&self, pod: &Pod) -> anyhow::Result<()>;
+
+    /// Kills the processes of one container of a pod (the application's, or the named one).
+    ///
+    /// # Errors
+    /// When it can't.
+    fn kill_container(&self, pod: &Pod, container: Option<&str>) -> anyhow::Result<()>;
 
     /// `meshctl proxy-config WHAT POD -o json`.
     ///

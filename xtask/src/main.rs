@@ -3,6 +3,7 @@
 mod bench;
 mod demo;
 mod descriptors;
+mod images;
 mod layers;
 
 use std::ffi::OsString;
@@ -32,6 +33,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Builds the container images as archives, without Docker.
+    Images(images::Options),
     /// Rebuilds the committed Envoy descriptor set from an unpacked `envoy-types` crate.
     Descriptors {
         /// Directory of the unpacked `envoy-types` crate.
@@ -51,6 +54,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Demo { arguments } => demo::run(root, &arguments),
         Task::BenchMesh { arguments } => bench::run(root, &arguments),
+        Task::Images(options) => images::run(root, &options),
         Task::Descriptors { envoy_types, out } => descriptors::refresh(&envoy_types, &out),
         Task::Layers => layers::check(root),
     }

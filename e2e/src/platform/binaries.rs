@@ -11,7 +11,7 @@ const PACKAGES: [&str; 5] = ["mesh-ctl", "meshd", "mesh-proxy", "bookinfo", "mes
 const PROGRAMS: [&str; 5] = ["meshctl", "meshd", "meshproxy", "bookinfo", "meshecho"];
 
 /// The workspace's root: where cargo runs the test from, else where it was built.
-pub(super) fn workspace() -> PathBuf {
+pub(crate) fn workspace() -> PathBuf {
     let package = std::env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
     package.parent().map(Path::to_owned).unwrap_or_default()
@@ -20,7 +20,7 @@ pub(super) fn workspace() -> PathBuf {
 /// Builds the programs, in the profile that this test was built in, and copies them into
 /// `directory/bin`, where every user may read them and no later build replaces them. Returns
 /// that directory.
-pub(super) fn prepare(directory: &Path) -> anyhow::Result<PathBuf> {
+pub(crate) fn prepare(directory: &Path) -> anyhow::Result<PathBuf> {
     let built = build()?;
     let bin = directory.join("bin");
     std::fs::create_dir(&bin)?;
@@ -60,7 +60,7 @@ fn build() -> anyhow::Result<&'static Path> {
 }
 
 /// Lets every user read what is in `directory`.
-pub(super) fn open_to_all(directory: &Path) -> anyhow::Result<()> {
+pub(crate) fn open_to_all(directory: &Path) -> anyhow::Result<()> {
     let mut permissions = std::fs::metadata(directory)?.permissions();
     permissions.set_mode(0o755);
     Ok(std::fs::set_permissions(directory, permissions)?)
@@ -68,7 +68,7 @@ pub(super) fn open_to_all(directory: &Path) -> anyhow::Result<()> {
 
 /// The manifests to start with, copied out of the checkout (which the user may not be able to
 /// read): Bookinfo as `samples/bookinfo` has it, and the test application's image.
-pub(super) fn inputs(directory: &Path, workspace: &Path) -> anyhow::Result<[PathBuf; 2]> {
+pub(crate) fn inputs(directory: &Path, workspace: &Path) -> anyhow::Result<[PathBuf; 2]> {
     let copies = [("samples/bookinfo", "bookinfo"), ("e2e/manifests", "echo")].map(|(from, to)| {
         let to = directory.join(to);
         copy_yaml(&workspace.join(from), &to).map(|()| to)

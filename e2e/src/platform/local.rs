@@ -1,6 +1,5 @@
 //! The local platform: `meshctl local up`, as the user who runs the tests or as an ordinary one.
 
-mod binaries;
 mod residue;
 
 use std::net::SocketAddr;
@@ -15,7 +14,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Platform, Pod, Ran};
+use super::{Platform, Pod, Ran, binaries, objects};
 use crate::deadline::{eventually, eventually_true};
 use crate::http::{Call, send_blocking};
 pub use residue::Residue;
@@ -119,12 +118,6 @@ impl Local {
             .wait_until_ready()
             .with_context(|| format!("`meshctl local up` printed:\n{}", local.up_log()))?;
         Ok(local)
-    }
-
-    /// The directory `samples/` of the checkout.
-    #[must_use]
-    pub fn samples() -> PathBuf {
-        binaries::workspace().join("samples")
     }
 
     /// Ends the mesh as Ctrl-C does, and checks that nothing of it is left on the machine.
@@ -245,22 +238,7 @@ impl Local {
             || {
                 let object =
                     self.json(&["local", "get", "deployment", deployment, "-n", namespace])?;
-                let (spec, status) = (&object["spec"], &object["status"]);
-                let wanted = replicas.or(spec["replicas"].as_u64()).unwrap_or(1);
-                let count = |field: &str| status[field].as_u64().unwrap_or(0);
-                let observed = status["observedGeneration"] == object["metadata"]["generation"];
-                let counts = [
-                    "replicas",
-                    "updatedReplicas",
-                    "readyReplicas",
-                    "availableReplicas",
-                ]
-                .map(count);
-                ensure!(
-                    observed && counts.iter().all(|count| *count == wanted),
-                    "{status}"
-                );
-                Ok(())
+                objects::rolled_out(&object, replicas)
             },
         )
     }
@@ -309,7 +287,7 @@ impl Platform for Local {
             .filter(|pod| pod["metadata"]["labels"]["app"] == app);
         Ok(of_app
             .filter(|pod| pod["metadata"]["deletionTimestamp"].is_null())
-            .map(pod)
+            .map(objects::pod)
             .collect())
     }
 
@@ -380,6 +358,12 @@ impl Platform for Local {
         residue::kill_pod(self.up.id(), &pod.ip)
     }
 
+    fn kill_container(&self, pod: &Pod, container: Option<&str>) -> anyhow::Result<()> {
+        // All of the container's processes but the first and the shell itself.
+        self.exec(pod, container, &["sh", "-c", "kill -9 -1"])
+            .map(drop)
+    }
+
     fn proxy_config(&self, what: &str, pod: &Pod) -> anyhow::Result<Value> {
         self.json(&[
             "proxy-config",
@@ -394,32 +378,6 @@ impl Platform for Local {
 
     fn meshecho(&self) -> String {
         self.binaries.join("meshecho").display().to_string()
-    }
-}
-
-fn pod(object: &Value) -> Pod {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let conditions = object["status"]["conditions"]
-        .as_array()
-        .map_or(&[][..], Vec::as_slice);
-    let statuses = ["containerStatuses", "initContainerStatuses"];
-    let statuses = statuses.map(|list| object["status"][list].as_array());
-    let statuses: Vec<&Value> = statuses.into_iter().flatten().flatten().collect();
-    let running = statuses
-        .iter()
-        .filter(|status| status["state"]["running"].is_object());
-    let restarts = statuses
-        .iter()
-        .filter_map(|status| status["restartCount"].as_u64());
-    Pod {
-        containers: running.count(),
-        restarts: restarts.sum(),
-        name: text(&object["metadata"]["name"]),
-        namespace: text(&object["metadata"]["namespace"]),
-        ip: text(&object["status"]["podIP"]),
-        ready: conditions
-            .iter()
-            .any(|c| c["type"] == "Ready" && c["status"] == "True"),
     }
 }
 

@@ -92,8 +92,7 @@ fn kill_container(mesh: &Mesh, app: &str, container: Option<&str>) -> anyhow::Re
         pods.into_iter().next().context("no pod")
     };
     let before = find()?;
-    // All of the container's processes but the first and the shell itself.
-    platform.exec(&before, container, &["sh", "-c", "kill -9 -1"])?;
+    platform.kill_container(&before, container)?;
     eventually_true("the container was started again", READY_WITHIN, || {
         let pod = find()?;
         ensure!(pod.name == before.name, "{} took its place", pod.name);

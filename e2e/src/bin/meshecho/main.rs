@@ -2,6 +2,7 @@
 
 mod capture;
 mod client;
+mod kill;
 mod server;
 
 use std::process::ExitCode;
@@ -25,6 +26,8 @@ enum Role {
     Tcp(client::Tcp),
     /// Record every packet that this network namespace sees; prints their bytes.
     Capture(capture::Options),
+    /// Kill the processes of a pod on this node.
+    Kill(kill::Options),
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -34,6 +37,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         Role::Get(options) => return client::get(&options).await,
         Role::Tcp(options) => return client::tcp(&options).await,
         Role::Capture(options) => capture::run(&options)?,
+        Role::Kill(options) => kill::run(&options)?,
     }
     Ok(ExitCode::SUCCESS)
 }

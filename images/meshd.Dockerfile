@@ -1,0 +1,16 @@
+# The control plane: one static program, nothing else. Build from the root of the checkout:
+#   docker build -f images/meshd.Dockerfile -t localhost/mesh/meshd:0.1.0 .
+# Without Docker, `cargo xtask images` makes the same image.
+FROM rust:1.95-bookworm AS build
+WORKDIR /src
+COPY . .
+RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
+    target="$(uname -m)-unknown-linux-gnu" \
+    && RUSTFLAGS="-C target-feature=+crt-static" \
+       cargo build --release --locked --target "$target" --package meshd \
+    && strip --strip-debug -o /meshd "target/$target/release/meshd"
+
+FROM scratch
+COPY --from=build /meshd /meshd
+USER 1337:1337
+ENTRYPOINT ["/meshd"]
