@@ -1,10 +1,14 @@
 //! A pod's annotations: every one that is read is checked, and a bad value is an error that names it.
 
+mod doubtful;
+
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
 use crate::InjectError;
+
+pub use doubtful::warnings;
 
 /// What the injector leaves behind.
 pub(crate) const STATUS: &str = "sidecar.istio.io/status";
@@ -13,30 +17,16 @@ pub(crate) const PROXY_CONFIG: &str = "proxy.istio.io/config";
 
 /// Annotations of Istio's that ask for what is not there yet: an error is better than a pod that
 /// is not what its author meant.
-const NOT_IMPLEMENTED: [(&str, &str); 9] = [
+const NOT_IMPLEMENTED: [(&str, &str); 4] = [
     ("sidecar.istio.io/bootstrapOverride", "remove it"),
     (
         "sidecar.istio.io/proxyImageType",
         "name the image with sidecar.istio.io/proxyImage",
     ),
     (
-        "sidecar.istio.io/userVolume",
-        "add the volume to the pod, and the mount to a container named istio-proxy",
-    ),
-    (
-        "sidecar.istio.io/userVolumeMount",
-        "add the mount to a container named istio-proxy",
-    ),
-    (
         "sidecar.istio.io/discoveryAddress",
         "set discoveryAddress in proxy.istio.io/config",
     ),
-    ("traffic.sidecar.istio.io/kubevirtInterfaces", "remove it"),
-    (
-        "traffic.sidecar.istio.io/excludeInterfaces",
-        "exclude ports or IP ranges instead",
-    ),
-    ("istio.io/reroute-virtual-interfaces", "remove it"),
     (
         "prometheus.istio.io/scrape-targets",
         "use prometheus.io/port and prometheus.io/path",
@@ -114,6 +104,11 @@ impl Annotations {
         self.read(name, port)
     }
 
+    /// A list of network interfaces, normalized; empty if it names none.
+    pub(crate) fn interfaces(&self, name: &str) -> Result<Option<String>, InjectError> {
+        self.read(name, interfaces)
+    }
+
     /// A list of ports, normalized; empty if it names none.
     pub(crate) fn ports(&self, name: &str) -> Result<Option<String>, InjectError> {
         self.read(name, ports)
@@ -121,7 +116,7 @@ impl Annotations {
 
     /// `*`, or a list of ports.
     pub(crate) fn ports_or_all(&self, name: &str) -> Result<Option<String>, InjectError> {
-        self.read(name, |text| all_or(text, ports))
+        self.read(name, ports_or_all)
     }
 
     /// A list of IP ranges.
@@ -131,15 +126,12 @@ impl Annotations {
 
     /// `*`, or a list of IP ranges.
     pub(crate) fn ranges_or_all(&self, name: &str) -> Result<Option<String>, InjectError> {
-        self.read(name, |text| all_or(text, ranges))
+        self.read(name, ranges_or_all)
     }
 
     /// A Kubernetes quantity.
     pub(crate) fn quantity(&self, name: &str) -> Result<Option<String>, InjectError> {
-        self.read(name, |text| match is_quantity(text) {
-            true => Ok(text.to_owned()),
-            false => Err("write a quantity, for example 100m or 128Mi".to_owned()),
-        })
+        self.read(name, quantity)
     }
 }
 
@@ -157,13 +149,20 @@ fn all_or(text: &str, read: fn(&str) -> Result<String, String>) -> Result<String
     }
 }
 
-fn ports(text: &str) -> Result<String, String> {
+/// A list of ports, normalized.
+pub(crate) fn ports(text: &str) -> Result<String, String> {
     let items = items(text);
     let read: Result<Vec<String>, String> = items.map(|item| Ok(port(item)?.to_string())).collect();
     Ok(read?.join(","))
 }
 
-fn ranges(text: &str) -> Result<String, String> {
+/// `*`, or a list of ports, normalized.
+pub(crate) fn ports_or_all(text: &str) -> Result<String, String> {
+    all_or(text, ports)
+}
+
+/// A list of IP ranges, normalized.
+pub(crate) fn ranges(text: &str) -> Result<String, String> {
     let range = |item: &str| match item.parse::<IpNet>() {
         Ok(net) => Ok(net.to_string()),
         Err(_) => Err(format!(
@@ -172,6 +171,44 @@ fn ranges(text: &str) -> Result<String, String> {
     };
     let read: Result<Vec<String>, String> = items(text).map(range).collect();
     Ok(read?.join(","))
+}
+
+/// `*`, or a list of IP ranges, normalized.
+pub(crate) fn ranges_or_all(text: &str) -> Result<String, String> {
+    all_or(text, ranges)
+}
+
+/// A name has at most 15 bytes and neither spaces nor slashes (Linux, `dev_valid_name`).
+fn interfaces(text: &str) -> Result<String, String> {
+    let valid = |name: &str| {
+        (1..=15).contains(&name.len()) && !name.contains(|c: char| c == '/' || c.is_whitespace())
+    };
+    let items: Vec<&str> = items(text).collect();
+    match items.iter().find(|name| !valid(name)) {
+        None => Ok(items.join(",")),
+        Some(name) => Err(format!("{name:?} is not the name of a network interface")),
+    }
+}
+
+/// A Kubernetes quantity, as it is.
+pub(crate) fn quantity(text: &str) -> Result<String, String> {
+    match is_quantity(text) {
+        true => Ok(text.to_owned()),
+        false => Err("write a quantity, for example 100m or 128Mi".to_owned()),
+    }
+}
+
+/// Envoy's level of a log, in our words.
+pub(crate) fn log_level(text: &str) -> Result<&'static str, String> {
+    match text {
+        "trace" => Ok("trace"),
+        "debug" => Ok("debug"),
+        "info" => Ok("info"),
+        "warn" | "warning" => Ok("warn"),
+        "error" | "critical" => Ok("error"),
+        "off" => Ok("off"),
+        _ => Err("use one of trace, debug, info, warning, error, critical, off".to_owned()),
+    }
 }
 
 fn items(text: &str) -> impl Iterator<Item = &str> {

@@ -4,7 +4,7 @@ use mesh_config::mesh_config::InterceptionMode;
 use serde_json::{Value, json};
 
 use crate::annotations::Annotations;
-use crate::settings::CaptureDefaults;
+use crate::settings::{CaptureDefaults, Resources, Settings};
 use crate::{INIT_CONTAINER, InjectError};
 
 /// Ports of the proxy's own that are never captured: metrics and readiness.
@@ -19,7 +19,16 @@ pub(crate) struct Capture {
     exclude_outbound_ip_ranges: String,
     include_outbound_ports: String,
     exclude_outbound_ports: String,
+    /// Interfaces of virtual machines, whose inbound traffic is the pod's outbound.
+    virtual_interfaces: String,
+    exclude_interfaces: String,
 }
+
+/// The older and the newer name of one annotation.
+const VIRTUAL_INTERFACES: [&str; 2] = [
+    "traffic.sidecar.istio.io/kubevirtInterfaces",
+    "istio.io/reroute-virtual-interfaces",
+];
 
 impl Capture {
     /// Reads and checks the annotations `traffic.sidecar.istio.io/...`.
@@ -32,6 +41,7 @@ impl Capture {
     ) -> Result<Capture, InjectError> {
         let or = |found: Option<String>, default: &String| found.unwrap_or_else(|| default.clone());
         let name = |suffix: &str| format!("traffic.sidecar.istio.io/{suffix}");
+        let [older, newer] = VIRTUAL_INTERFACES.map(|name| annotations.interfaces(name));
         Ok(Capture {
             include_inbound_ports: or(
                 annotations.ports_or_all(&name("includeInboundPorts"))?,
@@ -57,6 +67,10 @@ impl Capture {
                 annotations.ports(&name("excludeOutboundPorts"))?,
                 &defaults.exclude_outbound_ports,
             ),
+            virtual_interfaces: newer?.or(older?).unwrap_or_default(),
+            exclude_interfaces: annotations
+                .interfaces(&name("excludeInterfaces"))?
+                .unwrap_or_default(),
         })
     }
 
@@ -79,6 +93,8 @@ impl Capture {
         let optional = [
             ("-q", self.include_outbound_ports.clone()),
             ("-o", self.exclude_outbound_ports.clone()),
+            ("-k", self.virtual_interfaces.clone()),
+            ("-c", self.exclude_interfaces.clone()),
         ];
         let optional = optional.into_iter().filter(|(_, value)| !value.is_empty());
         let pairs = flags.into_iter().chain(optional);
@@ -111,25 +127,28 @@ impl Capture {
 pub(crate) struct InitContainer<'a> {
     pub(crate) capture: &'a Capture,
     pub(crate) image: &'a str,
-    pub(crate) pull_policy: Option<&'a str>,
+    pub(crate) settings: &'a Settings,
     pub(crate) mode: InterceptionMode,
     pub(crate) status_port: u16,
     /// User id whose traffic is the proxy's own.
     pub(crate) proxy_uid: u64,
+    /// Those of the proxy, which stand if the settings name none for this container.
     pub(crate) resources: &'a Value,
 }
 
 impl InitContainer<'_> {
     /// The container. It is root, with just the capabilities to change the pod's own network.
     pub(crate) fn build(&self) -> Value {
+        let privileged = self.settings.privileged;
+        let resources = self.settings.init_resources.as_ref();
         let mut container = json!({
             "name": INIT_CONTAINER,
             "image": self.image,
             "args": self.capture.arguments(self.mode, self.status_port, self.proxy_uid),
-            "resources": self.resources,
+            "resources": resources.map_or_else(|| self.resources.clone(), Resources::to_json),
             "securityContext": {
-                "allowPrivilegeEscalation": false,
-                "privileged": false,
+                "allowPrivilegeEscalation": privileged,
+                "privileged": privileged,
                 "capabilities": {"add": ["NET_ADMIN", "NET_RAW"], "drop": ["ALL"]},
                 "readOnlyRootFilesystem": false,
                 "runAsUser": 0,
@@ -137,8 +156,11 @@ impl InitContainer<'_> {
                 "runAsNonRoot": false,
             },
         });
-        if let Some(policy) = self.pull_policy {
-            container["imagePullPolicy"] = policy.into();
+        if let Some(profile) = &self.settings.seccomp_profile {
+            container["securityContext"]["seccompProfile"] = profile.clone();
+        }
+        if let Some(policy) = &self.settings.image_pull_policy {
+            container["imagePullPolicy"] = policy.as_str().into();
         }
         container
     }

@@ -1,8 +1,10 @@
 //! Whether a pod is injected: the selectors of Istio's webhook configuration, then the checks of
 //! its injector.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
+use kube::core::{Selector, SelectorExt};
 use serde_json::Value;
 
 use crate::annotations::STATUS;
@@ -13,7 +15,7 @@ const INJECTION: &str = "istio-injection";
 /// Label of namespaces and pods: which revision injects.
 const REVISION: &str = "istio.io/rev";
 /// Label (or, older, annotation) of pods: `true` or `false`.
-const INJECT: &str = "sidecar.istio.io/inject";
+pub(crate) const INJECT: &str = "sidecar.istio.io/inject";
 /// Namespaces of Kubernetes itself, never injected.
 const SYSTEM_NAMESPACES: [&str; 4] = [
     "kube-system",
@@ -21,6 +23,17 @@ const SYSTEM_NAMESPACES: [&str; 4] = [
     "kube-node-lease",
     "local-path-storage",
 ];
+
+/// Who selects pods by the labels `istio-injection`, `istio.io/rev` and `sidecar.istio.io/inject`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Selection {
+    /// The injector itself: nobody has looked at the labels yet.
+    #[default]
+    ByLabels,
+    /// Somebody before: the API server, by the selectors of the webhook's configuration, or a
+    /// person who asks for a proxy. What remains is what the pod itself says.
+    Done,
+}
 
 /// Why a pod stays as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +62,13 @@ pub enum Reason {
         /// Our revision.
         ours: String,
     },
+    /// The pod's labels match one of the injector's `neverInjectSelector`s.
+    NeverSelected {
+        /// The selector.
+        selector: String,
+    },
+    /// The injector's policy `autoInject` is `disabled`, and the pod doesn't ask for a proxy.
+    PolicyDisabled,
     /// The pod uses the host's network: capture would change the host's.
     HostNetwork,
     /// The namespace belongs to Kubernetes itself.
@@ -84,6 +104,15 @@ impl fmt::Display for Reason {
                 "{INJECTION}=enabled is for the default revision, and this is {ours} \
                  (label the namespace {REVISION}={ours} instead)"
             ),
+            Reason::NeverSelected { selector } => write!(
+                f,
+                "the pod matches the neverInjectSelector {selector:?} of the injector's settings"
+            ),
+            Reason::PolicyDisabled => write!(
+                f,
+                "the injector's settings say autoInject=disabled, and the pod does not ask for a \
+                 proxy (label it {INJECT}=true)"
+            ),
             Reason::HostNetwork => f.write_str("the pod uses the host's network"),
             Reason::SystemNamespace { namespace } => {
                 write!(f, "namespace {namespace} belongs to Kubernetes itself")
@@ -107,11 +136,17 @@ pub(crate) fn skip(pod: &Value, context: &Context<'_>) -> Option<Reason> {
         Some("false") => Some(false),
         _ => None,
     };
-    let label_asks = labels.get(INJECT).map(String::as_str) == Some("true");
     if asked == Some(false) {
         return Some(Reason::PodOptedOut);
     }
-    if let Some(reason) = not_selected(labels.get(REVISION), label_asks, context) {
+    if context.selection == Selection::ByLabels
+        && let Some(reason) = not_selected(&labels, context)
+    {
+        return Some(reason);
+    }
+    if asked.is_none()
+        && let Some(reason) = policy(&labels, context)
+    {
         return Some(reason);
     }
     if pod["spec"]["hostNetwork"].as_bool() == Some(true) {
@@ -127,17 +162,28 @@ pub(crate) fn skip(pod: &Value, context: &Context<'_>) -> Option<Reason> {
         .then_some(Reason::AlreadyInjected)
 }
 
+/// The injector's own policy, for pods that say nothing: the selectors against injection come
+/// first, those for it stand above the general policy.
+fn policy(labels: &BTreeMap<String, String>, context: &Context<'_>) -> Option<Reason> {
+    let settings = context.settings;
+    let matches = |selector: &&Selector| selector.matches(labels);
+    if let Some(selector) = settings.never_inject.iter().find(matches) {
+        return Some(Reason::NeverSelected {
+            selector: selector.to_string(),
+        });
+    }
+    let always = settings.always_inject.iter().any(|s| s.matches(labels));
+    (!always && !settings.auto_inject).then_some(Reason::PolicyDisabled)
+}
+
 fn is_system(namespace: &str) -> bool {
     SYSTEM_NAMESPACES.contains(&namespace)
 }
 
 /// The namespace's labels come first, the older of the two above the revision's; a pod's labels
 /// count only where the namespace has none.
-fn not_selected(
-    pod_revision: Option<&String>,
-    label_asks: bool,
-    context: &Context<'_>,
-) -> Option<Reason> {
+fn not_selected(labels: &BTreeMap<String, String>, context: &Context<'_>) -> Option<Reason> {
+    let label_asks = labels.get(INJECT).map(String::as_str) == Some("true");
     let ours = match context.settings.revision.as_str() {
         "" => "default",
         revision => revision,
@@ -164,7 +210,7 @@ fn not_selected(
         }
         None => {}
     }
-    if let Some(wanted) = namespace.labels.get(REVISION).or(pod_revision) {
+    if let Some(wanted) = namespace.labels.get(REVISION).or(labels.get(REVISION)) {
         return other(wanted);
     }
     let by_default = context.settings.inject_by_default && !is_system(&namespace.name);

@@ -6,27 +6,36 @@
 //! IO, no clock; the same pod and context give the same patch, and an injected pod is left alone.
 //!
 //! The pod stays a JSON value from beginning to end, so that fields this version does not know survive.
+//!
+//! Around it, for Kubernetes: [`Server`] answers the API server's webhooks, [`watch_inputs`] keeps
+//! what they inject with current, [`webhook_config`] keeps the webhooks' own configuration current.
 
 mod annotations;
 mod capture;
 mod decide;
 mod image;
+mod inputs;
 mod metadata;
 mod overlay;
 mod plan;
 mod pod;
 mod probes;
 mod prometheus;
+mod server;
 mod settings;
 mod sidecar;
 mod volumes;
+pub mod webhook_config;
 mod workload;
 
 use mesh_config::MeshConfig;
 use serde_json::Value;
 
-pub use decide::Reason;
-pub use settings::{CaptureDefaults, Namespace, Resources, Settings};
+pub use annotations::warnings;
+pub use decide::{Reason, Selection};
+pub use inputs::{Cluster, Inputs, watch as watch_inputs};
+pub use server::Server;
+pub use settings::{CaptureDefaults, Namespace, Readiness, Resources, Settings, ValuesError};
 
 /// Name of the proxy's container.
 pub const PROXY_CONTAINER: &str = "istio-proxy";
@@ -42,6 +51,8 @@ pub struct Context<'a> {
     pub mesh: &'a MeshConfig,
     /// The injector's own settings.
     pub settings: &'a Settings,
+    /// Who selects pods by label.
+    pub selection: Selection,
 }
 
 /// What is to be done with a pod.

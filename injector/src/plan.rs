@@ -1,17 +1,19 @@
 //! What injection will do to one pod: everything is read and checked before anything is changed.
 
-use mesh_config::ProxyConfig;
 use mesh_config::mesh_config::InterceptionMode;
+use mesh_config::{PortNumber, ProxyConfig};
 use serde_json::{Value, json};
 
 use crate::annotations::{Annotations, PROXY_CONFIG, STATUS};
 use crate::capture::{Capture, InitContainer};
 use crate::metadata::{self, Added};
-use crate::sidecar::{self, PROXY_ID, Placement, ProxyContainer, Readiness, Role, variable};
+use crate::settings::Readiness;
+use crate::sidecar::{self, PROXY_ID, Placement, ProxyContainer, Role, variable};
+use crate::volumes::{self, UserVolumes};
 use crate::workload::Workload;
 use crate::{
-    Context, INIT_CONTAINER, InjectError, PROXY_CONTAINER, image, overlay, pod, probes, prometheus,
-    volumes,
+    Context, INIT_CONTAINER, InjectError, PROXY_CONTAINER, annotations, image, overlay, pod,
+    probes, prometheus,
 };
 
 /// The choices for one pod.
@@ -25,6 +27,8 @@ pub(crate) struct Plan<'a> {
     capture: Capture,
     image: String,
     resources: Value,
+    volumes: Vec<Value>,
+    mounts: Vec<Value>,
     readiness: Readiness,
     log_level: Option<&'static str>,
     rewrite_probes: bool,
@@ -40,7 +44,7 @@ impl<'a> Plan<'a> {
         let role = role(&annotations)?;
         let config = proxy_config(&annotations, context)?;
         let native = annotations.flag("sidecar.istio.io/nativeSidecar")?;
-        let native = native.unwrap_or(context.settings.native_sidecar);
+        let native = native.or(context.settings.native_sidecar).unwrap_or(true);
         let placement = match role {
             Role::Sidecar if native => Placement::Native,
             Role::Sidecar => Placement::Container {
@@ -50,14 +54,19 @@ impl<'a> Plan<'a> {
         };
         let rewrite = annotations.flag("sidecar.istio.io/rewriteAppHTTPProbers")?;
         let merge = annotations.flag("prometheus.istio.io/merge-metrics")?;
+        let user_volumes = UserVolumes::read(&annotations)?;
         Ok(Plan {
             role,
             placement,
             capture: Capture::read(&annotations, &context.settings.capture)?,
             image: image::proxy(&annotations, context.settings)?,
             resources: sidecar::resources(&annotations, &context.settings.resources)?,
-            readiness: Readiness::read(&annotations)?,
-            log_level: log_level(&annotations)?,
+            volumes: volumes::volumes(&user_volumes),
+            mounts: volumes::mounts(&user_volumes),
+            readiness: Readiness::read(&annotations, context.settings.readiness)?,
+            log_level: annotations
+                .read("sidecar.istio.io/logLevel", annotations::log_level)?
+                .or(context.settings.log_level),
             rewrite_probes: rewrite.unwrap_or(context.settings.rewrite_probes),
             merge_metrics: merge.unwrap_or(context.mesh.enable_prometheus_merge),
             config,
@@ -126,20 +135,20 @@ impl<'a> Plan<'a> {
             role: self.role,
             placement: self.placement,
             image: &self.image,
-            pull_policy: settings.image_pull_policy.as_deref(),
+            settings,
             config: &self.config,
             ca_address: settings
                 .ca_address
                 .as_deref()
                 .unwrap_or(&self.config.discovery_address),
             trust_domain: &self.context.mesh.trust_domain,
-            cluster_id: &settings.cluster_id,
             log_level: self.log_level,
             namespace: &self.context.namespace.name,
             workload,
             workload_name: renamed.unwrap_or(&workload.name),
             readiness: self.readiness,
             resources: &self.resources,
+            mounts: &self.mounts,
             pod,
         }
     }
@@ -167,7 +176,7 @@ impl<'a> Plan<'a> {
         let mut container = InitContainer {
             capture: &self.capture,
             image: &self.image,
-            pull_policy: self.context.settings.image_pull_policy.as_deref(),
+            settings: self.context.settings,
             mode: self.config.interception_mode,
             status_port: self.status_port(),
             // Root's own traffic cannot be told from that of other processes of root.
@@ -214,11 +223,9 @@ impl<'a> Plan<'a> {
     }
 
     fn volumes(&self, pod: &mut Value, added: &mut Added) -> Result<(), InjectError> {
-        volumes::add(pod::list(pod, "volumes")?);
-        added.volumes = volumes::volumes()
-            .iter()
-            .map(|v| pod::name_of(v).to_owned())
-            .collect();
+        volumes::add(pod::list(pod, "volumes")?, &self.volumes);
+        let names = self.volumes.iter().map(pod::name_of);
+        added.volumes = names.map(str::to_owned).collect();
         if self.role == Role::Gateway && pod["spec"]["securityContext"]["sysctls"].is_null() {
             // A gateway binds 80 and 443 without being root.
             let unprivileged =
@@ -254,7 +261,11 @@ impl<'a> Plan<'a> {
         };
         let annotations = pod::object(pod, &["metadata", "annotations"])?;
         let application = pod::applications(original).next();
-        for (name, value) in metadata::annotations(revision, application) {
+        let configured = self.context.settings.injected_annotations.clone();
+        for (name, value) in metadata::annotations(revision, application)
+            .into_iter()
+            .chain(configured)
+        {
             annotations.entry(name).or_insert(value.into());
         }
         if let Some(merge) = merge {
@@ -316,6 +327,9 @@ fn proxy_config(
     if let Some(address) = &context.settings.control_plane_address {
         base.discovery_address = address.clone();
     }
+    if let Some(port) = context.settings.status_port.and_then(PortNumber::new) {
+        base.status_port = port;
+    }
     let read = |text: &str| {
         mesh_config::decode::proxy_config(text, &base, PROXY_CONFIG).map_err(|error| {
             let messages: Vec<String> = error.errors.iter().map(ToString::to_string).collect();
@@ -335,21 +349,8 @@ fn proxy_config(
         config.interception_mode = mode;
     }
     let port = annotations.port("status.sidecar.istio.io/port")?;
-    if let Some(port) = port.and_then(mesh_config::PortNumber::new) {
+    if let Some(port) = port.and_then(PortNumber::new) {
         config.status_port = port;
     }
     Ok(config)
-}
-
-/// Envoy's level of the annotation `sidecar.istio.io/logLevel`, in our words.
-fn log_level(annotations: &Annotations) -> Result<Option<&'static str>, InjectError> {
-    annotations.read("sidecar.istio.io/logLevel", |text| match text {
-        "trace" => Ok("trace"),
-        "debug" => Ok("debug"),
-        "info" => Ok("info"),
-        "warn" | "warning" => Ok("warn"),
-        "error" | "critical" => Ok("error"),
-        "off" => Ok("off"),
-        _ => Err("use one of trace, debug, info, warning, error, critical, off".to_owned()),
-    })
 }

@@ -7,9 +7,9 @@ use mesh_config::mesh_config::InterceptionMode;
 use serde_json::{Value, json};
 
 use crate::annotations::Annotations;
-use crate::settings::Resources;
+use crate::settings::{Readiness, Resources, Settings};
 use crate::workload::Workload;
-use crate::{InjectError, PROXY_CONTAINER, pod, volumes};
+use crate::{InjectError, PROXY_CONTAINER, pod};
 
 /// User and group of the proxy, whose traffic is not captured.
 pub(crate) const PROXY_ID: u64 = 1337;
@@ -35,37 +35,20 @@ pub(crate) enum Placement {
     },
 }
 
-/// Until this succeeds, the application's containers are not started (native) or the readiness
-/// probe, which asks too seldom for a start, is not asked; up to 10 minutes, as in Istio.
-fn startup_probe() -> Value {
-    json!({
-        "httpGet": {"path": "/healthz/ready", "port": 15021},
-        "periodSeconds": 1,
-        "timeoutSeconds": 3,
-        "failureThreshold": 600,
-    })
-}
-
-/// Timing of the readiness probe.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Readiness {
-    initial_delay_seconds: u32,
-    period_seconds: u32,
-    failure_threshold: u32,
-}
-
 impl Readiness {
+    /// The settings' timing, under the pod's annotations.
+    ///
     /// # Errors
     /// Names the annotation that has a bad value.
-    pub(crate) fn read(annotations: &Annotations) -> Result<Self, InjectError> {
-        let number = |suffix: &str, default: u32| {
+    pub(crate) fn read(annotations: &Annotations, base: Readiness) -> Result<Self, InjectError> {
+        let number = |suffix: &str, base: u32| {
             let name = format!("readiness.status.sidecar.istio.io/{suffix}");
-            Ok::<u32, InjectError>(annotations.number(&name)?.unwrap_or(default))
+            Ok::<u32, InjectError>(annotations.number(&name)?.unwrap_or(base))
         };
         Ok(Readiness {
-            initial_delay_seconds: number("initialDelaySeconds", 0)?,
-            period_seconds: number("periodSeconds", 15)?,
-            failure_threshold: number("failureThreshold", 4)?,
+            initial_delay_seconds: number("initialDelaySeconds", base.initial_delay_seconds)?,
+            period_seconds: number("periodSeconds", base.period_seconds)?,
+            failure_threshold: number("failureThreshold", base.failure_threshold)?,
         })
     }
 }
@@ -76,17 +59,17 @@ pub(crate) struct ProxyContainer<'a> {
     pub(crate) role: Role,
     pub(crate) placement: Placement,
     pub(crate) image: &'a str,
-    pub(crate) pull_policy: Option<&'a str>,
+    pub(crate) settings: &'a Settings,
     pub(crate) config: &'a ProxyConfig,
     pub(crate) ca_address: &'a str,
     pub(crate) trust_domain: &'a str,
-    pub(crate) cluster_id: &'a str,
     pub(crate) log_level: Option<&'a str>,
     pub(crate) namespace: &'a str,
     pub(crate) workload: &'a Workload,
     pub(crate) workload_name: &'a str,
     pub(crate) readiness: Readiness,
     pub(crate) resources: &'a Value,
+    pub(crate) mounts: &'a [Value],
     /// The pod as its author wrote it.
     pub(crate) pod: &'a Value,
 }
@@ -105,13 +88,15 @@ impl ProxyContainer<'_> {
             "ports": [{"name": "http-envoy-prom", "containerPort": 15090, "protocol": "TCP"}],
             "env": self.environment(),
             "readinessProbe": self.readiness_probe(),
-            "startupProbe": startup_probe(),
             "resources": self.resources,
-            "securityContext": security_context(self.role),
-            "volumeMounts": volumes::mounts(),
+            "securityContext": self.security_context(),
+            "volumeMounts": self.mounts,
         });
-        if let Some(policy) = self.pull_policy {
-            container["imagePullPolicy"] = policy.into();
+        if let Some(threshold) = self.settings.startup_failure_threshold {
+            container["startupProbe"] = startup_probe(threshold);
+        }
+        if let Some(policy) = &self.settings.image_pull_policy {
+            container["imagePullPolicy"] = policy.as_str().into();
         }
         match self.placement {
             Placement::Native => container["restartPolicy"] = "Always".into(),
@@ -122,7 +107,30 @@ impl ProxyContainer<'_> {
             }
             Placement::Container { hold: false } => {}
         }
+        if let Some(lifecycle) = &self.settings.lifecycle {
+            container["lifecycle"] = lifecycle.clone();
+        }
         container
+    }
+
+    fn security_context(&self) -> Value {
+        let privileged = self.settings.privileged;
+        let mut context = match self.role {
+            Role::Sidecar => json!({
+                "allowPrivilegeEscalation": privileged,
+                "privileged": privileged,
+                "capabilities": {"drop": ["ALL"]},
+                "readOnlyRootFilesystem": true,
+                "runAsUser": PROXY_ID,
+                "runAsGroup": PROXY_ID,
+                "runAsNonRoot": true,
+            }),
+            Role::Gateway => json!({"runAsUser": PROXY_ID, "runAsGroup": PROXY_ID}),
+        };
+        if let Some(profile) = &self.settings.seccomp_profile {
+            context["seccompProfile"] = profile.clone();
+        }
+        context
     }
 
     fn readiness_probe(&self) -> Value {
@@ -147,7 +155,7 @@ impl ProxyContainer<'_> {
             variable("PROXY_CONFIG", &self.config.to_json().to_string()),
             variable("ISTIO_META_POD_PORTS", &self.ports()),
             variable("ISTIO_META_APP_CONTAINERS", &self.container_names()),
-            variable("ISTIO_META_CLUSTER_ID", self.cluster_id),
+            variable("ISTIO_META_CLUSTER_ID", &self.settings.cluster_id),
             field("ISTIO_META_NODE_NAME", "spec.nodeName"),
             variable("ISTIO_META_INTERCEPTION_MODE", self.interception_mode()),
         ];
@@ -201,19 +209,15 @@ fn set_variable(env: &mut Vec<Value>, name: &str, value: &str) {
     }
 }
 
-fn security_context(role: Role) -> Value {
-    match role {
-        Role::Sidecar => json!({
-            "allowPrivilegeEscalation": false,
-            "privileged": false,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": true,
-            "runAsUser": PROXY_ID,
-            "runAsGroup": PROXY_ID,
-            "runAsNonRoot": true,
-        }),
-        Role::Gateway => json!({"runAsUser": PROXY_ID, "runAsGroup": PROXY_ID}),
-    }
+/// Until this succeeds, the application's containers are not started (native) or the readiness
+/// probe, which asks too seldom for a start, is not asked.
+fn startup_probe(failure_threshold: u32) -> Value {
+    json!({
+        "httpGet": {"path": "/healthz/ready", "port": 15021},
+        "periodSeconds": 1,
+        "timeoutSeconds": 3,
+        "failureThreshold": failure_threshold,
+    })
 }
 
 /// Resources of the containers added: those of the annotations, if there are any, else the mesh's.
@@ -224,37 +228,40 @@ pub(crate) fn resources(
     annotations: &Annotations,
     defaults: &Resources,
 ) -> Result<Value, InjectError> {
+    let named = |group: [(&str, &str); 2]| {
+        let mut quantities = BTreeMap::new();
+        for (resource, annotation) in group {
+            if let Some(quantity) = annotations.quantity(annotation)? {
+                quantities.insert(resource.to_owned(), quantity);
+            }
+        }
+        Ok::<_, InjectError>(quantities)
+    };
     let named = Resources {
-        cpu: annotations.quantity("sidecar.istio.io/proxyCPU")?,
-        memory: annotations.quantity("sidecar.istio.io/proxyMemory")?,
-        cpu_limit: annotations.quantity("sidecar.istio.io/proxyCPULimit")?,
-        memory_limit: annotations.quantity("sidecar.istio.io/proxyMemoryLimit")?,
+        requests: named([
+            ("cpu", "sidecar.istio.io/proxyCPU"),
+            ("memory", "sidecar.istio.io/proxyMemory"),
+        ])?,
+        limits: named([
+            ("cpu", "sidecar.istio.io/proxyCPULimit"),
+            ("memory", "sidecar.istio.io/proxyMemoryLimit"),
+        ])?,
     };
-    let any = [
-        &named.cpu,
-        &named.memory,
-        &named.cpu_limit,
-        &named.memory_limit,
-    ];
-    let chosen = if any.iter().any(|quantity| quantity.is_some()) {
-        &named
-    } else {
-        defaults
-    };
-    let group = |cpu: &Option<String>, memory: &Option<String>| {
-        let entries = [("cpu", cpu), ("memory", memory)].into_iter();
-        entries
-            .filter_map(|(name, quantity)| Some((name, quantity.clone()?)))
-            .collect::<BTreeMap<_, _>>()
-    };
-    let requests = group(&chosen.cpu, &chosen.memory);
-    let limits = group(&chosen.cpu_limit, &chosen.memory_limit);
-    let mut resources = json!({});
-    if !requests.is_empty() {
-        resources["requests"] = json!(requests);
+    match named.requests.is_empty() && named.limits.is_empty() {
+        true => Ok(defaults.to_json()),
+        false => Ok(named.to_json()),
     }
-    if !limits.is_empty() {
-        resources["limits"] = json!(limits);
+}
+
+impl Resources {
+    /// As a container has them; empty groups are left out.
+    pub(crate) fn to_json(&self) -> Value {
+        let mut resources = json!({});
+        for (name, group) in [("requests", &self.requests), ("limits", &self.limits)] {
+            if !group.is_empty() {
+                resources[name] = json!(group);
+            }
+        }
+        resources
     }
-    Ok(resources)
 }

@@ -220,6 +220,21 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "concurency: unknown field; did you mean \"concurrency\"?",
     ),
     (
+        "traffic.sidecar.istio.io/excludeInterfaces",
+        "eth0,net/1",
+        "\"net/1\" is not the name of a network interface",
+    ),
+    (
+        "sidecar.istio.io/userVolume",
+        "[]",
+        "invalid type: sequence, expected a map at line 1 column 0; write a JSON object from a volume's name to its fields, such as {\"certs\":{\"secret\":{\"secretName\":\"certs\"}}}",
+    ),
+    (
+        "sidecar.istio.io/userVolumeMount",
+        "{\"certs\":1}",
+        "certs is not an object; write a JSON object from a volume's name to its fields, such as {\"certs\":{\"secret\":{\"secretName\":\"certs\"}}}",
+    ),
+    (
         "prometheus.io/port",
         "15090",
         "the port is the proxy's own; name the application's",
@@ -234,10 +249,11 @@ fn a_bad_annotation_is_named() {
         let expected = format!("error: annotation {name}={value:?} is not valid: {problem}");
         assert_eq!(outcome(head, &pod), expected);
     }
-    let pod = format!("metadata: {{annotations: {{sidecar.istio.io/userVolume: '{{}}'}}}}\n{SPEC}");
+    let pod =
+        format!("metadata: {{annotations: {{sidecar.istio.io/bootstrapOverride: b}}}}\n{SPEC}");
     assert_eq!(
         outcome(head, &pod),
-        "error: annotation sidecar.istio.io/userVolume is not implemented yet; add the volume to the pod, and the mount to a container named istio-proxy"
+        "error: annotation sidecar.istio.io/bootstrapOverride is not implemented yet; remove it"
     );
 }
 

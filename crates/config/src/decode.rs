@@ -32,7 +32,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use self::header::Header;
-use self::nearest::nearest;
+pub use self::nearest::nearest;
 use self::reader::{Node, Report};
 use crate::mesh_config::{MeshConfig, ProxyConfig};
 use crate::object::{Kind, Object, ObjectMeta, Resource};
@@ -91,15 +91,23 @@ pub struct DecodeError {
 
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.source)?;
-        if let Some(object) = &self.object {
-            write!(f, ": {object}")?;
-        }
-        for (index, error) in self.errors.iter().enumerate() {
-            f.write_str(if index == 0 { ": " } else { "\n  also: " })?;
-            error.fmt(f)?;
-        }
-        Ok(())
+        write!(f, "{}: {}", self.source, self.without_source())
+    }
+}
+
+impl DecodeError {
+    /// The same words without the source, for whoever has just sent the object.
+    pub fn without_source(&self) -> impl fmt::Display {
+        fmt::from_fn(|f| {
+            if let Some(object) = &self.object {
+                write!(f, "{object}: ")?;
+            }
+            for (index, error) in self.errors.iter().enumerate() {
+                f.write_str(if index == 0 { "" } else { "\n  also: " })?;
+                write!(f, "{error}")?;
+            }
+            Ok(())
+        })
     }
 }
 

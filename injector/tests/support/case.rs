@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "test support: a bad case file is a bug")]
 
 use mesh_config::MeshConfig;
-use mesh_injector::{Context, Namespace, Settings};
+use mesh_injector::{Context, Namespace, Selection, Settings};
 use serde_json::Value;
 
 /// A pod and its context.
@@ -58,6 +58,7 @@ impl Case {
             namespace: &self.namespace,
             mesh: &self.mesh,
             settings: &self.settings,
+            selection: Selection::ByLabels,
         }
     }
 }
@@ -70,7 +71,7 @@ fn settings(value: &Value) -> Settings {
     for (name, value) in value.as_object().into_iter().flatten() {
         let text = || value.as_str().unwrap().to_owned();
         match name.as_str() {
-            "nativeSidecar" => settings.native_sidecar = value.as_bool().unwrap(),
+            "nativeSidecar" => settings.native_sidecar = value.as_bool(),
             "injectByDefault" => settings.inject_by_default = value.as_bool().unwrap(),
             "revision" => settings.revision = text(),
             "controlPlaneAddress" => settings.control_plane_address = Some(text()),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mesh_injector::{Context, Namespace, Outcome, Settings};
+use mesh_injector::{Context, Namespace, Outcome, Selection, Settings};
 use serde_json::Value;
 
 use super::Controller;
@@ -21,6 +21,7 @@ impl Controller {
             namespace: &self.namespace(namespace),
             mesh: &self.mesh,
             settings: &Settings::default(),
+            selection: Selection::ByLabels,
         };
         match mesh_injector::inject(&draft, &context) {
             Ok(Outcome::Skip(reason)) => {

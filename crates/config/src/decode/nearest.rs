@@ -2,7 +2,7 @@
 
 /// The candidate closest to `word`, if it is close enough to be meant: case and separators do
 /// not count, and at most a third of the letters may differ, or the word is a part of it.
-pub(super) fn nearest<'a>(
+pub fn nearest<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str> + Clone,
 ) -> Option<&'a str> {
