@@ -3,10 +3,13 @@
 //! - [`connect()`]: a client by kubeconfig or from inside a pod.
 //! - [`explain`]: what an answer of the API server means and what to do about it.
 //! - [`lease`]: which of several replicas does what only one may do.
+//! - `testing` (a feature): a private API server for tests.
 
 mod connect;
 mod explain;
 pub mod lease;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use connect::{ConnectError, Target, connect};
 pub use explain::explain;
