@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
-use mesh_pilot::ingest::decode_all;
+use mesh_pilot::ingest::{MeshConfigMap, decode_all};
 use mesh_pilot::snapshot::{Inputs, Snapshot};
 use mesh_pilot::translate::{Names, Proxy, resources};
 use mesh_xds::envoy::config::core::v3::Node;
@@ -21,9 +21,9 @@ const SERVICES: [usize; 3] = [10, 100, 1000];
 
 /// A mesh of so many services, and one where the first has lost an endpoint.
 fn meshes(services: usize) -> [Inputs; 2] {
-    let mut manifests = decode_all(&text(services), "bench").items;
+    let mut manifests = decode_all(&text(services), "bench", &MeshConfigMap::default()).items;
     let before = manifests.iter().map(|(_, item)| item.clone()).collect();
-    let changed = decode_all(&slice(0, 2), "bench").items;
+    let changed = decode_all(&slice(0, 2), "bench", &MeshConfigMap::default()).items;
     for (key, item) in changed {
         let place = manifests.iter_mut().find(|(known, _)| *known == key);
         place.unwrap().1 = item;

@@ -1,14 +1,16 @@
 //! Where configuration and endpoints come from.
 //!
-//! A [`Source`] watches one place (a directory tree; next, an API server) and reports what it
+//! A [`Source`] watches one place (a directory tree, an API server) and reports what it
 //! sees as [`Batch`]es of decoded objects. Decoding is an error boundary: a bad document becomes a
 //! [`Problem`] of that object, its last good version stays, and the stream of events goes on.
 
 pub mod file;
+pub mod kubernetes;
 mod object;
 
 pub use file::FileSource;
-pub use object::{ObjectKey, decode_all};
+pub use kubernetes::KubernetesSource;
+pub use object::{Manifests, MeshConfigMap, ObjectKey, decode_all, decode_value};
 
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;

@@ -1,7 +1,8 @@
 //! Discovery: configuration and endpoints in, xDS out.
 //!
-//! [`ingest`] (files; next, Kubernetes) -> [`store`] -> [`push`] (debounce) -> [`snapshot`] ->
-//! [`translate`] (pure) -> [`serve`] (ADS). [`Pilot`] joins them.
+//! [`ingest`] (files, an API server) -> [`store`] -> [`push`] (debounce) -> [`snapshot`] ->
+//! [`translate`] (pure) -> [`serve`] (ADS). [`Pilot`] joins them. [`status`] tells the users of an API
+//! server what became of their objects.
 
 pub mod ingest;
 pub mod model;
@@ -9,6 +10,7 @@ mod pilot;
 pub mod push;
 pub mod serve;
 pub mod snapshot;
+pub mod status;
 pub mod store;
 pub mod translate;
 

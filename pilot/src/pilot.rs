@@ -13,12 +13,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::ingest::file::FileSourceError;
-use crate::ingest::{FileSource, Problem, Sink, Source};
+use crate::ingest::{FileSource, MeshConfigMap, Problem, Sink, Source};
 use crate::push::Timing;
 use crate::push::pipeline::{Pipeline, Published};
 use crate::serve::debug::{self, Page};
 use crate::serve::{Access, Ads, Connections, Metrics, ProxyStatus, Shared, Throttle};
-use crate::store::{ProblemReader, Store};
+use crate::status::StatusWriter;
+use crate::store::{Defaults, ProblemReader, Store};
 
 /// Batches that wait for the store.
 const BATCHES_LIMIT: usize = 64;
@@ -31,20 +32,27 @@ pub struct Options {
     pub sources: Vec<Box<dyn Source>>,
     /// The trust domain where mesh-wide settings don't name another one than the default.
     pub trust_domain: TrustDomain,
+    /// The ConfigMap of the mesh-wide settings. Its namespace is the mesh's root namespace where the
+    /// settings don't name another one than the default.
+    pub mesh_config: MeshConfigMap,
     /// How long to wait for more changes before a push.
     pub timing: Timing,
+    /// Who tells the users of the API server what became of their objects.
+    pub status: Option<StatusWriter>,
     /// Where metrics are registered.
     pub metrics: Registry,
 }
 
 impl Default for Options {
-    /// No sources, trust domain `cluster.local`, default timing, metrics of its own.
+    /// No sources, trust domain `cluster.local`, Istio's ConfigMap, default timing, metrics of its own.
     fn default() -> Self {
         Self {
             config_dirs: Vec::new(),
             sources: Vec::new(),
             trust_domain: TrustDomain::default(),
+            mesh_config: MeshConfigMap::default(),
             timing: Timing::default(),
+            status: None,
             metrics: Registry::new(),
         }
     }
@@ -57,6 +65,7 @@ impl std::fmt::Debug for Options {
             .field("config_dirs", &self.config_dirs)
             .field("sources", &sources)
             .field("trust_domain", &self.trust_domain)
+            .field("mesh_config", &self.mesh_config)
             .field("timing", &self.timing)
             .finish_non_exhaustive()
     }
@@ -88,7 +97,8 @@ impl Pilot {
     pub fn start(options: Options) -> Result<Self, StartError> {
         let mut sources = options.sources;
         if !options.config_dirs.is_empty() {
-            sources.push(Box::new(FileSource::new(&options.config_dirs)?));
+            let settings = options.mesh_config.clone();
+            sources.push(Box::new(FileSource::new(&options.config_dirs, settings)?));
         }
         let (sender, batches) = mpsc::channel(BATCHES_LIMIT);
         let (publish, latest) = watch::channel(None);
@@ -101,7 +111,10 @@ impl Pilot {
             metrics: Metrics::register(&options.metrics),
             drain,
         };
-        let store = Store::new(options.trust_domain);
+        let store = Store::new(Defaults {
+            trust_domain: options.trust_domain,
+            root_namespace: options.mesh_config.namespace,
+        });
         let problems = store.problems();
         count_problems(&options.metrics, &shared, &problems);
         let awaited: BTreeSet<&'static str> = sources.iter().map(|source| source.name()).collect();
@@ -117,6 +130,9 @@ impl Pilot {
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(pipeline.run());
+        if let Some(status) = options.status {
+            tasks.spawn(status.run(shared.latest.clone(), problems.clone()));
+        }
         for source in sources {
             let sink = Sink::new(source.name(), sender.clone());
             tasks.spawn(source.run(sink));

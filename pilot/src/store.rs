@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use mesh_config::Object;
+use mesh_config::{MeshConfig, Object};
 use mesh_identity::TrustDomain;
 use parking_lot::RwLock;
 
@@ -36,11 +36,30 @@ pub struct Changed {
 /// By source and place.
 type Problems = BTreeMap<(&'static str, String), Vec<Problem>>;
 
+/// What holds where the mesh-wide settings say nothing (or what is the default anyway).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Defaults {
+    /// The trust domain.
+    pub trust_domain: TrustDomain,
+    /// The namespace whose policies apply to the whole mesh: that of the control plane.
+    pub root_namespace: String,
+}
+
+impl Default for Defaults {
+    /// Istio's.
+    fn default() -> Self {
+        Self {
+            trust_domain: TrustDomain::default(),
+            root_namespace: MeshConfig::default().root_namespace,
+        }
+    }
+}
+
 /// The writer: owned by the one task that applies batches.
 #[derive(Debug)]
 pub struct Store {
     objects: BTreeMap<ObjectKey, Item>,
-    trust_domain: TrustDomain,
+    defaults: Defaults,
     problems: Arc<RwLock<Problems>>,
 }
 
@@ -56,11 +75,11 @@ impl ProblemReader {
 }
 
 impl Store {
-    /// An empty store. `trust_domain` holds where mesh-wide settings don't name another one.
-    pub fn new(trust_domain: TrustDomain) -> Self {
+    /// An empty store.
+    pub fn new(defaults: Defaults) -> Self {
         Self {
             objects: BTreeMap::new(),
-            trust_domain,
+            defaults,
             problems: Arc::default(),
         }
     }
@@ -104,8 +123,13 @@ impl Store {
             .mesh
             .take()
             .map_or_else(Default::default, Arc::unwrap_or_clone);
-        if mesh.trust_domain == TrustDomain::default().as_str() {
-            mesh.trust_domain = self.trust_domain.as_str().to_owned();
+        let theirs = Defaults::default();
+        if mesh.trust_domain == theirs.trust_domain.as_str() {
+            mesh.trust_domain = self.defaults.trust_domain.as_str().to_owned();
+        }
+        if mesh.root_namespace == theirs.root_namespace {
+            mesh.root_namespace
+                .clone_from(&self.defaults.root_namespace);
         }
         inputs.mesh = Some(Arc::new(mesh));
         inputs
@@ -146,7 +170,7 @@ impl Store {
 
 fn urgency(kind: &str) -> Urgency {
     match kind {
-        "EndpointSlice" | "Pod" => Urgency::Endpoints,
+        "EndpointSlice" | "Pod" | "Node" => Urgency::Endpoints,
         _ => Urgency::Config,
     }
 }
@@ -159,6 +183,7 @@ fn same_meaning(a: &Item, b: &Item) -> bool {
         (Item::Service(a), Item::Service(b)) => a == b,
         (Item::EndpointSlice(a), Item::EndpointSlice(b)) => a == b,
         (Item::Pod(a), Item::Pod(b)) => a == b,
+        (Item::Node(a), Item::Node(b)) => a == b,
         (Item::Secret(a), Item::Secret(b)) => a == b,
         (Item::VirtualService(a), Item::VirtualService(b)) => same_object(a, b),
         (Item::DestinationRule(a), Item::DestinationRule(b)) => same_object(a, b),

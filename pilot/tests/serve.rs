@@ -15,7 +15,7 @@ use client::Proxy;
 use futures::future::BoxFuture;
 use mesh::{Files, gateway_with_secret, service, slice, text_of};
 use mesh_pilot::Access;
-use mesh_pilot::ingest::{Batch, Event, Sink, Source, decode_all};
+use mesh_pilot::ingest::{Batch, Event, MeshConfigMap, Sink, Source, decode_all};
 use mesh_pilot::serve::Sync;
 use mesh_xds::client::Rejection;
 use mesh_xds::envoy::config::endpoint::v3::ClusterLoadAssignment;
@@ -253,7 +253,7 @@ impl Source for Late {
     fn run(self: Box<Self>, sink: Sink) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             self.0.await.unwrap();
-            let manifests = decode_all(&service("b"), "late");
+            let manifests = decode_all(&service("b"), "late", &MeshConfigMap::default());
             let events = manifests
                 .items
                 .into_iter()

@@ -44,13 +44,17 @@ pub struct Source {
     pub file: String,
     /// Index of the document in the file, from 0.
     pub document: usize,
-    /// Line of the file at which the document starts, from 1.
+    /// Line of the file at which the document starts, from 1; 0 if there is no file.
     pub line: usize,
 }
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file, self.line)
+        f.write_str(&self.file)?;
+        if self.line > 0 {
+            write!(f, ":{}", self.line)?;
+        }
+        Ok(())
     }
 }
 

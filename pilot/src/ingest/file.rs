@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use self::tree::Tree;
 use self::watch::{Dirty, Watch};
-use super::{Batch, Sink, Source};
+use super::{Batch, MeshConfigMap, Sink, Source};
 
 /// How long events are collected before the files are read: long enough for an editor's
 /// several writes, short beside what a person notices.
@@ -62,11 +62,11 @@ pub struct FileSource {
 }
 
 impl FileSource {
-    /// Starts to watch `roots`.
+    /// Starts to watch `roots`. `settings`: where the mesh-wide settings are.
     ///
     /// # Errors
     /// [`FileSourceError`] if one can't be read or watched.
-    pub fn new(roots: &[PathBuf]) -> Result<Self, FileSourceError> {
+    pub fn new(roots: &[PathBuf], settings: MeshConfigMap) -> Result<Self, FileSourceError> {
         let mut canonical = Vec::with_capacity(roots.len());
         for path in roots {
             // Notifications bear the path that was watched; canonical paths are unambiguous.
@@ -81,7 +81,7 @@ impl FileSource {
         // Watched before the first scan, so that nothing falls between the two.
         let watch = Watch::new(&canonical)?;
         Ok(Self {
-            tree: Tree::new(canonical),
+            tree: Tree::new(canonical, settings),
             watch,
         })
     }

@@ -2,6 +2,12 @@
 
 use std::fmt;
 
+use super::Labels;
+
+const REGION_LABEL: &str = "topology.kubernetes.io/region";
+const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
+const SUBZONE_LABEL: &str = "topology.istio.io/subzone";
+
 /// A place; empty parts are unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Locality {
@@ -51,4 +57,23 @@ impl fmt::Display for Locality {
         }
         Ok(())
     }
+}
+
+/// The place that the labels of a node (or of a pod, to which newer clusters copy them) name.
+pub fn of_labels(labels: &Labels) -> Locality {
+    let part = |key| labels.get(key).cloned().unwrap_or_default();
+    Locality {
+        region: part(REGION_LABEL),
+        zone: part(ZONE_LABEL),
+        subzone: part(SUBZONE_LABEL),
+    }
+}
+
+/// Where a node of the cluster is, and with it the pods that name no place of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeLocality {
+    /// Name of the node.
+    pub node: String,
+    /// Its place.
+    pub locality: Locality,
 }

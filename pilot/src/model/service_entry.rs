@@ -161,6 +161,7 @@ pub fn instance(
                 .as_deref()
                 .map(Locality::parse)
                 .unwrap_or_default(),
+            node: String::new(),
             ports: BTreeMap::new(),
             created: String::new(),
             labels,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use k8s_openapi::api::core::v1 as core;
 
-use super::{Labels, Locality, TargetPort, service};
+use super::{Labels, Locality, TargetPort, locality, service};
 
 /// Whether a workload takes mesh mTLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,7 +24,8 @@ pub struct Workload {
     pub name: String,
     /// Namespace.
     pub namespace: String,
-    /// Its addresses, the first one first in Kubernetes' order.
+    /// Its addresses, the first one first in Kubernetes' order. A pod has none before it runs, nor
+    /// with `hostNetwork`: it then shares its node's.
     pub addresses: Vec<IpAddr>,
     /// Name of the service account; `default` when the pod names none.
     pub service_account: String,
@@ -32,8 +33,10 @@ pub struct Workload {
     pub labels: Labels,
     /// Whether it takes mesh mTLS.
     pub tls_mode: TlsMode,
-    /// Where it runs.
+    /// Where it runs, as far as its own labels say.
     pub locality: Locality,
+    /// The node that it runs on; empty when unknown.
+    pub node: String,
     /// Container ports by name, for services whose `targetPort` is a name.
     pub ports: BTreeMap<String, u16>,
     /// RFC 3339 creation time; empty when unknown.
@@ -43,9 +46,6 @@ pub struct Workload {
 /// Label by which the injector marks pods with a sidecar.
 pub const TLS_MODE_LABEL: &str = "security.istio.io/tlsMode";
 const LOCALITY_LABEL: &str = "istio-locality";
-const REGION_LABEL: &str = "topology.kubernetes.io/region";
-const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
-const SUBZONE_LABEL: &str = "topology.istio.io/subzone";
 const TEMPLATE_HASH: &str = "pod-template-hash";
 
 impl Workload {
@@ -82,26 +82,27 @@ impl Workload {
     }
 }
 
-/// Converts a pod; `None` while it has no address or no name.
-///
-/// A pod with `hostNetwork` shares its node's address and is therefore not a workload of its own.
+/// Converts a pod; `None` if it has no name, or has finished: such a pod keeps its address until
+/// Kubernetes gives it to another one.
 pub fn from_pod(pod: &core::Pod) -> Option<Workload> {
     let meta = &pod.metadata;
     let spec = pod.spec.as_ref()?;
-    if spec.host_network.unwrap_or_default() {
+    let status = pod.status.as_ref();
+    let phase = status.and_then(|status| status.phase.as_deref());
+    if matches!(phase, Some("Succeeded" | "Failed")) {
         return None;
     }
     let object = meta.name.clone()?;
     let labels = meta.labels.clone().unwrap_or_default();
-    let addresses = addresses(pod.status.as_ref()?);
-    if addresses.is_empty() {
-        return None;
-    }
+    let own_address = !spec.host_network.unwrap_or_default();
     Some(Workload {
         name: owner_name(pod).unwrap_or_else(|| object.clone()),
         object,
         namespace: meta.namespace.clone()?,
-        addresses,
+        addresses: status
+            .filter(|_| own_address)
+            .map(addresses)
+            .unwrap_or_default(),
         service_account: spec
             .service_account_name
             .clone()
@@ -109,6 +110,7 @@ pub fn from_pod(pod: &core::Pod) -> Option<Workload> {
             .unwrap_or_else(|| "default".to_owned()),
         tls_mode: tls_mode(&labels),
         locality: locality(&labels),
+        node: spec.node_name.clone().unwrap_or_default(),
         ports: container_ports(spec),
         labels,
         created: service::created(meta),
@@ -160,14 +162,9 @@ fn owner_name(pod: &core::Pod) -> Option<String> {
 }
 
 fn locality(labels: &Labels) -> Locality {
-    if let Some(label) = labels.get(LOCALITY_LABEL) {
-        return Locality::parse_label(label);
-    }
-    let part = |key| labels.get(key).cloned().unwrap_or_default();
-    Locality {
-        region: part(REGION_LABEL),
-        zone: part(ZONE_LABEL),
-        subzone: part(SUBZONE_LABEL),
+    match labels.get(LOCALITY_LABEL) {
+        Some(label) => Locality::parse_label(label),
+        None => locality::of_labels(labels),
     }
 }
 

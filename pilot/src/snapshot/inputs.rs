@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::{
-    core::v1::{Namespace, Pod, Secret, Service},
+    core::v1::{Namespace, Secret, Service},
     discovery::v1::EndpointSlice,
 };
 use mesh_config::{
     AuthorizationPolicy, DestinationRule, Gateway, MeshConfig, Object, PeerAuthentication,
     Resource, ServiceEntry, Sidecar, VirtualService, WorkloadEntry,
 };
+
+use crate::model::{Workload, locality::NodeLocality};
 
 /// One object of the store; cheap to clone.
 #[derive(Clone, Debug)]
@@ -23,7 +25,9 @@ pub enum Item {
     /// A Kubernetes EndpointSlice.
     EndpointSlice(Arc<EndpointSlice>),
     /// A Kubernetes Pod.
-    Pod(Arc<Pod>),
+    Pod(Arc<Workload>),
+    /// Where a Kubernetes Node is.
+    Node(Arc<NodeLocality>),
     /// A Kubernetes Secret.
     Secret(Arc<Secret>),
     /// A VirtualService.
@@ -74,7 +78,9 @@ pub struct Inputs {
     /// EndpointSlices.
     pub endpoint_slices: Vec<Arc<EndpointSlice>>,
     /// Pods.
-    pub pods: Vec<Arc<Pod>>,
+    pub pods: Vec<Arc<Workload>>,
+    /// Nodes.
+    pub nodes: Vec<Arc<NodeLocality>>,
     /// Secrets.
     pub secrets: Vec<Arc<Secret>>,
     /// VirtualServices.
@@ -104,6 +110,7 @@ impl Extend<Item> for Inputs {
                 Item::Service(object) => self.services.push(object),
                 Item::EndpointSlice(object) => self.endpoint_slices.push(object),
                 Item::Pod(object) => self.pods.push(object),
+                Item::Node(object) => self.nodes.push(object),
                 Item::Secret(object) => self.secrets.push(object),
                 Item::VirtualService(object) => self.virtual_services.push(object),
                 Item::DestinationRule(object) => self.destination_rules.push(object),

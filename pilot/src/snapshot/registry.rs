@@ -7,9 +7,8 @@ use mesh_config::MeshConfig;
 
 use super::{DOMAIN, Inputs, Problem};
 use crate::model::{
-    self, Endpoint, Labels, Service, ServicePort, Workload, endpoint, selects, service,
+    self, Endpoint, Labels, Locality, Service, ServicePort, Workload, endpoint, selects, service,
     service_entry::{self, Instance},
-    workload,
 };
 
 /// Key of a service: a host may be defined in several namespaces.
@@ -42,8 +41,13 @@ impl Registry {
     pub(super) fn build(inputs: &Inputs, mesh: &MeshConfig, problems: &mut Vec<Problem>) -> Self {
         let mut registry = Self::default();
         let mut pods: HashMap<String, Vec<Arc<Workload>>> = HashMap::new();
-        for workload in inputs.pods.iter().filter_map(|pod| live(pod)) {
-            let workload = Arc::new(workload);
+        let nodes: HashMap<&str, &Locality> = inputs
+            .nodes
+            .iter()
+            .map(|node| (node.node.as_str(), &node.locality))
+            .collect();
+        for workload in inputs.pods.iter().filter(|pod| !pod.addresses.is_empty()) {
+            let workload = located(workload, &nodes);
             for ip in &workload.addresses {
                 registry.by_ip.insert(*ip, workload.clone());
             }
@@ -311,13 +315,17 @@ impl Registry {
     }
 }
 
-/// Finished pods keep their address in Kubernetes until it is given to another pod.
-fn live(pod: &k8s_openapi::api::core::v1::Pod) -> Option<Workload> {
-    let phase = pod.status.as_ref()?.phase.as_deref();
-    if matches!(phase, Some("Succeeded" | "Failed")) {
-        return None;
+/// The workload where its node is, unless it says itself where it is.
+fn located(workload: &Arc<Workload>, nodes: &HashMap<&str, &Locality>) -> Arc<Workload> {
+    match nodes.get(workload.node.as_str()) {
+        Some(locality) if workload.locality.is_empty() && !locality.is_empty() => {
+            Arc::new(Workload {
+                locality: Locality::clone(locality),
+                ..Workload::clone(workload)
+            })
+        }
+        _ => workload.clone(),
     }
-    workload::from_pod(pod)
 }
 
 fn service_problem(

@@ -1,5 +1,5 @@
 use super::*;
-use crate::ingest::decode_all;
+use crate::ingest::{MeshConfigMap, decode_all};
 use crate::translate::{EncodedResource, Names, OWN_CONFIG, Proxy, ProxyKind, affected, resources};
 use mesh_xds::NamedResource;
 use mesh_xds::type_url::{CLUSTER, ENDPOINT, LISTENER, ROUTE};
@@ -25,7 +25,7 @@ fn pod(name: &str, ip: &str, labels: &str) -> String {
 }
 
 fn snapshot(text: &str) -> Snapshot {
-    let manifests = decode_all(text, "test");
+    let manifests = decode_all(text, "test", &MeshConfigMap::default());
     assert!(manifests.problems.is_empty(), "{:#?}", manifests.problems);
     Snapshot::build(manifests.items.into_iter().map(|(_, item)| item).collect())
 }

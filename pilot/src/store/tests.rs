@@ -1,10 +1,10 @@
 //! Batches in, changes out.
 
 use super::*;
-use crate::ingest::decode_all;
+use crate::ingest::{MeshConfigMap, decode_all};
 
 fn set(text: &str) -> Batch {
-    let manifests = decode_all(text, "test.yaml");
+    let manifests = decode_all(text, "test.yaml", &MeshConfigMap::default());
     assert!(manifests.problems.is_empty(), "{:?}", manifests.problems);
     let events = manifests
         .items
@@ -36,7 +36,7 @@ fn slice(address: &str, version: &str) -> String {
 
 #[test]
 fn endpoints_alone_are_recognised() {
-    let mut store = Store::new(TrustDomain::default());
+    let mut store = Store::new(Defaults::default());
     assert_eq!(
         apply(&mut store, &slice("10.0.0.1", "1")),
         Some(Urgency::Endpoints)
@@ -51,7 +51,7 @@ fn endpoints_alone_are_recognised() {
 
 #[test]
 fn bookkeeping_changes_nothing_and_keeps_the_object() {
-    let mut store = Store::new(TrustDomain::default());
+    let mut store = Store::new(Defaults::default());
     apply(
         &mut store,
         &format!("{}---\n{}", slice("10.0.0.1", "1"), rule("1", "a")),
@@ -69,7 +69,7 @@ fn bookkeeping_changes_nothing_and_keeps_the_object() {
 
 #[test]
 fn deleting_what_is_not_there_is_no_change() {
-    let mut store = Store::new(TrustDomain::default());
+    let mut store = Store::new(Defaults::default());
     let delete = || Batch {
         events: vec![Event::Delete(ObjectKey::new(
             "VirtualService",
@@ -86,8 +86,13 @@ fn deleting_what_is_not_there_is_no_change() {
 
 #[test]
 fn the_trust_domain_holds_unless_settings_name_another() {
-    let mut store = Store::new(TrustDomain::new("example.org").unwrap());
-    assert_eq!(store.inputs().mesh.unwrap().trust_domain, "example.org");
+    let mut store = Store::new(Defaults {
+        trust_domain: TrustDomain::new("example.org").unwrap(),
+        root_namespace: "mesh".to_owned(),
+    });
+    let mesh = store.inputs().mesh.unwrap();
+    assert_eq!(mesh.root_namespace, "mesh");
+    assert_eq!(mesh.trust_domain, "example.org");
     let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\ndata: {mesh: 'trustDomain: other.org'}\n";
     apply(&mut store, map);
     assert_eq!(store.inputs().mesh.unwrap().trust_domain, "other.org");
@@ -95,7 +100,7 @@ fn the_trust_domain_holds_unless_settings_name_another() {
 
 #[test]
 fn problems_are_replaced_by_place() {
-    let mut store = Store::new(TrustDomain::default());
+    let mut store = Store::new(Defaults::default());
     let reader = store.problems();
     let problem = Problem {
         file: "a.yaml:1".to_owned(),

@@ -18,6 +18,8 @@ const SCHEME: &str = "kubernetes://";
 const CERTIFICATE: [&str; 2] = ["tls.crt", "cert"];
 const PRIVATE_KEY: [&str; 2] = ["tls.key", "key"];
 const AUTHORITY: [&str; 2] = ["ca.crt", "cacert"];
+/// All of them: whatever else a secret holds is never read.
+pub(crate) const KEYS: [&str; 6] = ["tls.crt", "cert", "tls.key", "key", "ca.crt", "cacert"];
 
 /// The named secrets; for [`Names::All`] those that the gateway's listeners refer to.
 pub(crate) fn build(cx: &Context<'_>, wanted: &Names) -> Vec<EncodedResource> {

@@ -11,7 +11,8 @@ use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use mesh_pilot::ingest::{ObjectKey, decode_all};
+use mesh_config::decode::{Decoded, documents};
+use mesh_pilot::ingest::{MeshConfigMap, ObjectKey, decode_all};
 use mesh_pilot::model::{Labels, Locality, selects};
 use mesh_pilot::snapshot::{Inputs, Item, Snapshot};
 use mesh_pilot::translate::{Names, Proxy, ProxyKind, resources};
@@ -21,14 +22,27 @@ use mesh_xds::NamedResource;
 #[derive(Clone, Default)]
 pub(crate) struct World {
     items: BTreeMap<ObjectKey, Item>,
+    /// As written: what the tests ask of a pod stands in its annotations.
+    pods: BTreeMap<(String, String), Pod>,
 }
 
 impl World {
     /// Adds the objects of a text; panics on anything that does not decode.
     pub(crate) fn load(mut self, text: &str) -> Self {
-        let manifests = decode_all(text, "test");
+        let manifests = decode_all(text, "test", &MeshConfigMap::default());
         assert!(manifests.problems.is_empty(), "{:#?}", manifests.problems);
         self.items.extend(manifests.items);
+        for document in documents(text, "test").into_iter().flatten() {
+            let Decoded::Other(object) = document else {
+                continue;
+            };
+            if object.kind == "Pod" {
+                let namespace = object.namespace.unwrap_or_else(|| "default".to_owned());
+                let mut pod: Pod = serde_json::from_value(object.value).unwrap();
+                pod.metadata.namespace = Some(namespace.clone());
+                self.pods.insert((namespace, object.name), pod);
+            }
+        }
         self
     }
 
@@ -47,11 +61,8 @@ impl World {
     }
 
     /// Every pod.
-    pub(crate) fn pods(&self) -> impl Iterator<Item = &Arc<Pod>> {
-        self.items.values().filter_map(|item| match item {
-            Item::Pod(pod) => Some(pod),
-            _ => None,
-        })
+    pub(crate) fn pods(&self) -> impl Iterator<Item = &Pod> {
+        self.pods.values()
     }
 
     /// The proxy of a pod.
@@ -94,7 +105,7 @@ impl World {
         let selector: &Labels = spec.selector.as_ref()?;
         let namespace = service.metadata.namespace.clone()?;
         let name = service.metadata.name.clone()?;
-        let pods: Vec<&Arc<Pod>> = self
+        let pods: Vec<&Pod> = self
             .pods()
             .filter(|pod| pod.metadata.namespace.as_ref() == Some(&namespace))
             .filter(|pod| {
@@ -120,7 +131,7 @@ impl World {
                 ..ObjectMeta::default()
             },
             ports: Some(ports.collect()),
-            endpoints: pods.into_iter().map(|pod| endpoint(pod)).collect(),
+            endpoints: pods.into_iter().map(endpoint).collect(),
         })
     }
 }

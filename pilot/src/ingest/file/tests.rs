@@ -28,7 +28,10 @@ fn write(directory: &TempDir, path: &str, text: &str) -> PathBuf {
 }
 
 fn tree(directory: &TempDir) -> Tree {
-    Tree::new(vec![directory.path().canonicalize().unwrap()])
+    Tree::new(
+        vec![directory.path().canonicalize().unwrap()],
+        MeshConfigMap::default(),
+    )
 }
 
 fn update(tree: &mut Tree, path: &Path) -> Batch {
@@ -218,7 +221,7 @@ async fn next(receiver: &mut mpsc::Receiver<(&'static str, Batch)>) -> Batch {
 async fn notifications_lead_to_batches_also_in_new_directories() {
     let directory = TempDir::new().unwrap();
     write(&directory, "a.yaml", SERVICE);
-    let source = FileSource::new(&[directory.path().to_owned()]).unwrap();
+    let source = FileSource::new(&[directory.path().to_owned()], MeshConfigMap::default()).unwrap();
     let (sender, mut receiver) = mpsc::channel(4);
     let task = tokio::spawn(Box::new(source).run(Sink::new("files", sender)));
     let batch = next(&mut receiver).await;
@@ -240,6 +243,7 @@ async fn notifications_lead_to_batches_also_in_new_directories() {
 
 #[test]
 fn a_missing_directory_is_an_error_that_names_it() {
-    let error = FileSource::new(&[PathBuf::from("/no/such/place")]).unwrap_err();
+    let error =
+        FileSource::new(&[PathBuf::from("/no/such/place")], MeshConfigMap::default()).unwrap_err();
     assert!(error.to_string().contains("/no/such/place"), "{error}");
 }

@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::ingest::{Batch, Event, ObjectKey, Problem, decode_all};
+use crate::ingest::{Batch, Event, MeshConfigMap, ObjectKey, Problem, decode_all};
 use crate::snapshot::Item;
 
 /// Deeper trees are not read: a link that leads upwards must end somewhere.
@@ -35,6 +35,7 @@ struct File {
 #[derive(Debug)]
 pub(super) struct Tree {
     roots: Vec<PathBuf>,
+    settings: MeshConfigMap,
     files: BTreeMap<PathBuf, File>,
     /// The files that define each object; the first one counts.
     owners: BTreeMap<ObjectKey, BTreeSet<Place>>,
@@ -51,9 +52,10 @@ struct Touched {
 }
 
 impl Tree {
-    pub(super) fn new(roots: Vec<PathBuf>) -> Self {
+    pub(super) fn new(roots: Vec<PathBuf>, settings: MeshConfigMap) -> Self {
         Self {
             roots,
+            settings,
             files: BTreeMap::new(),
             owners: BTreeMap::new(),
         }
@@ -170,7 +172,7 @@ impl Tree {
             .map(|file| file.objects)
             .unwrap_or_default();
         let (objects, problems) = match std::fs::read_to_string(&path) {
-            Ok(text) => decode(&text, &path, &before),
+            Ok(text) => decode(&text, &path, &before, &self.settings),
             Err(error) => (before.clone(), vec![unreadable(&path, &error)]),
         };
         let place = self.place(&path);
@@ -250,9 +252,10 @@ fn decode(
     text: &str,
     path: &Path,
     before: &BTreeMap<ObjectKey, Item>,
+    settings: &MeshConfigMap,
 ) -> (BTreeMap<ObjectKey, Item>, Vec<Problem>) {
     let file = path.display().to_string();
-    let manifests = decode_all(text, &file);
+    let manifests = decode_all(text, &file, settings);
     let mut problems = manifests.problems;
     let bad: BTreeSet<&str> = problems
         .iter()

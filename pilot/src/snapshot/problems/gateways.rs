@@ -21,16 +21,11 @@ pub(super) fn find(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
     }
     // Most Gateways have one of a few selectors: the pods are looked through once for each.
     let mut found: BTreeMap<&Labels, BTreeSet<&str>> = BTreeMap::new();
-    let none = Labels::new();
     for gateway in &snapshot.rules.gateways {
         let selector = &gateway.spec.selector;
         let namespaces = found.entry(selector.labels()).or_insert_with(|| {
-            let selected = pods
-                .iter()
-                .filter(|pod| selector.matches(pod.metadata.labels.as_ref().unwrap_or(&none)));
-            selected
-                .filter_map(|pod| pod.metadata.namespace.as_deref())
-                .collect()
+            let selected = pods.iter().filter(|pod| selector.matches(&pod.labels));
+            selected.map(|pod| pod.namespace.as_str()).collect()
         });
         if namespaces.is_empty() {
             problems.push(unserved(gateway));

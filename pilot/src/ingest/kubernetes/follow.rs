@@ -1,0 +1,232 @@
+//! The task of one collection: from its watch to the sink.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use kube::Client;
+
+use super::collection::Collection;
+use super::metrics::Metrics;
+use super::objects::{Objects, Outcome};
+use super::watch::{Failure, Watch};
+use crate::ingest::{Batch, Closed, Problem, Sink};
+
+/// Waits after a failed request: doubled from the first to the last.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+const LAST_WAIT: Duration = Duration::from_secs(5);
+/// After so long without a failure the next one waits as the first did.
+const CALM: Duration = Duration::from_secs(30);
+
+/// Counts the collections that have yet to be listed once.
+#[derive(Clone, Debug)]
+pub(super) struct Initial(Arc<AtomicUsize>);
+
+impl Initial {
+    /// So many are awaited.
+    pub(super) fn new(collections: usize) -> Self {
+        Self(Arc::new(AtomicUsize::new(collections)))
+    }
+}
+
+/// What all collections' tasks work with.
+#[derive(Clone)]
+pub(super) struct Follower {
+    pub(super) client: Client,
+    pub(super) sink: Sink,
+    pub(super) metrics: Metrics,
+    pub(super) initial: Initial,
+    /// Whether this task has yet to report its first complete list.
+    pub(super) awaited: bool,
+}
+
+impl Follower {
+    /// Watches a collection for good.
+    ///
+    /// # Errors
+    /// [`Closed`] if nobody listens any more.
+    pub(super) async fn follow(
+        &mut self,
+        collection: Collection,
+        objects: &mut Objects,
+    ) -> Result<(), Closed> {
+        let mut watch = Watch::new(self.client.clone(), collection);
+        let mut trouble = self.trouble();
+        loop {
+            match watch.next().await {
+                Ok(told) => {
+                    self.over(&mut trouble).await?;
+                    let outcome = objects.apply(told);
+                    self.report(watch.collection().kind, outcome).await?;
+                }
+                Err(failure) => {
+                    if !watch.collection().required && matches!(failure, Failure::Refused(_)) {
+                        self.initially_done().await?;
+                    }
+                    self.meet(&mut trouble, watch.collection(), &failure)
+                        .await?;
+                }
+            }
+        }
+    }
+
+    /// For a watch that begins.
+    pub(super) fn trouble(&self) -> Trouble {
+        Trouble::new(self.metrics.clone())
+    }
+
+    /// A watch's request was answered.
+    ///
+    /// # Errors
+    /// [`Closed`] if nobody listens any more.
+    pub(super) async fn over(&self, trouble: &mut Trouble) -> Result<(), Closed> {
+        match trouble.over() {
+            Some(place) => self.tell(place, Vec::new()).await,
+            None => Ok(()),
+        }
+    }
+
+    /// A watch's request failed: tells of it where it is news, and waits.
+    ///
+    /// # Errors
+    /// [`Closed`] if nobody listens any more.
+    pub(super) async fn meet(
+        &self,
+        trouble: &mut Trouble,
+        collection: &Collection,
+        failure: &Failure,
+    ) -> Result<(), Closed> {
+        self.metrics.failed(collection.kind, failure);
+        if let Some((place, problem)) = trouble.meet(collection, failure) {
+            self.tell(place, vec![problem]).await?;
+        }
+        tokio::time::sleep(trouble.wait()).await;
+        Ok(())
+    }
+
+    /// Replaces what was said to be wrong with a place.
+    ///
+    /// # Errors
+    /// [`Closed`] if nobody listens any more.
+    pub(super) async fn tell(&self, place: String, problems: Vec<Problem>) -> Result<(), Closed> {
+        let problems = vec![(place, problems)];
+        self.sink
+            .send(Batch {
+                problems,
+                ..Batch::default()
+            })
+            .await
+    }
+
+    /// Hands on what followed from something that a collection of this kind told.
+    ///
+    /// # Errors
+    /// [`Closed`] if nobody listens any more.
+    pub(super) async fn report(
+        &mut self,
+        kind: &'static str,
+        outcome: Outcome,
+    ) -> Result<(), Closed> {
+        let Outcome {
+            batch,
+            happened,
+            lists,
+            listed,
+        } = outcome;
+        self.metrics.listed(kind, lists);
+        self.metrics.happened(kind, &happened);
+        if !batch.events.is_empty() || !batch.problems.is_empty() {
+            self.sink.send(batch).await?;
+        }
+        if listed {
+            self.initially_done().await?;
+        }
+        Ok(())
+    }
+
+    /// This collection is known. The last one to say so ends the initial listing.
+    async fn initially_done(&mut self) -> Result<(), Closed> {
+        if std::mem::take(&mut self.awaited) && self.initial.0.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let synced = Batch {
+                synced: true,
+                ..Batch::default()
+            };
+            self.sink.send(synced).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What stands between a watch and its server.
+pub(super) struct Trouble {
+    metrics: Metrics,
+    wait: Duration,
+    last: Option<Instant>,
+    unreachable: bool,
+    /// The place of the problem that was reported.
+    reported: Option<String>,
+}
+
+impl Trouble {
+    fn new(metrics: Metrics) -> Self {
+        Self {
+            metrics,
+            wait: FIRST_WAIT,
+            last: None,
+            unreachable: false,
+            reported: None,
+        }
+    }
+
+    /// The server answers: the place whose problem is to be taken back.
+    fn over(&mut self) -> Option<String> {
+        if std::mem::take(&mut self.unreachable) {
+            self.metrics.found();
+        }
+        self.reported.take()
+    }
+
+    /// A request failed: what is to be reported.
+    fn meet(&mut self, collection: &Collection, failure: &Failure) -> Option<(String, Problem)> {
+        match failure {
+            Failure::Unreachable(_) => {
+                if !std::mem::replace(&mut self.unreachable, true) {
+                    self.metrics.lost(failure);
+                }
+                None
+            }
+            Failure::Refused(reason) => {
+                let name = collection.name();
+                let problem = Problem {
+                    file: super::NAME.to_owned(),
+                    object: name.clone(),
+                    field: String::new(),
+                    problem: format!("can't be watched: {reason}"),
+                    remedy: format!(
+                        "let the control plane's service account list and watch {name}"
+                    ),
+                };
+                self.reported = Some(name.clone());
+                Some((name, problem))
+            }
+        }
+    }
+
+    fn wait(&mut self) -> Duration {
+        let last = self.last.replace(Instant::now());
+        self.wait = match last {
+            Some(last) if last.elapsed() < CALM => (self.wait * 2).min(LAST_WAIT),
+            _ => FIRST_WAIT,
+        };
+        self.wait
+    }
+}
+
+impl Drop for Trouble {
+    /// The watch is given up: it waits for nothing any more.
+    fn drop(&mut self) {
+        if self.unreachable {
+            self.metrics.found();
+        }
+    }
+}
