@@ -1,6 +1,7 @@
 //! Developer tasks, run as `cargo xtask TASK`.
 
 mod bench;
+mod crds;
 mod demo;
 mod descriptors;
 mod images;
@@ -43,6 +44,12 @@ enum Task {
         #[arg(long, default_value = "crates/xds/proto/envoy.fds")]
         out: PathBuf,
     },
+    /// Writes the CustomResourceDefinitions of the base chart from crates/config.
+    Crds {
+        /// Only check that they are current.
+        #[arg(long)]
+        check: bool,
+    },
     /// Checks that no crate depends on one of a layer above it.
     Layers,
 }
@@ -56,6 +63,8 @@ fn main() -> anyhow::Result<()> {
         Task::BenchMesh { arguments } => bench::run(root, &arguments),
         Task::Images(options) => images::run(root, &options),
         Task::Descriptors { envoy_types, out } => descriptors::refresh(&envoy_types, &out),
+        Task::Crds { check: true } => crds::check(root),
+        Task::Crds { check: false } => crds::write(root),
         Task::Layers => layers::check(root),
     }
 }

@@ -1,8 +1,11 @@
 //! Kinds, metadata and the closed set of mesh resources.
 
+mod planned;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
+pub use self::planned::PlannedKind;
 use crate::{
     AuthorizationPolicy, DestinationRule, Gateway, PeerAuthentication, ServiceEntry, Sidecar,
     VirtualService, WorkloadEntry,
@@ -53,6 +56,20 @@ impl Kind {
             Kind::Sidecar => "Sidecar",
             Kind::PeerAuthentication => "PeerAuthentication",
             Kind::AuthorizationPolicy => "AuthorizationPolicy",
+        }
+    }
+
+    /// The kind's name in URLs of the API server, for example `virtualservices`.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Kind::VirtualService => "virtualservices",
+            Kind::DestinationRule => "destinationrules",
+            Kind::Gateway => "gateways",
+            Kind::ServiceEntry => "serviceentries",
+            Kind::WorkloadEntry => "workloadentries",
+            Kind::Sidecar => "sidecars",
+            Kind::PeerAuthentication => "peerauthentications",
+            Kind::AuthorizationPolicy => "authorizationpolicies",
         }
     }
 

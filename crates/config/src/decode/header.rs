@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::FieldError;
 use super::nearest::nearest;
 use super::reader::{Node, Report};
-use crate::object::{Kind, ObjectMeta};
+use crate::object::{Kind, ObjectMeta, PlannedKind};
 
 /// What every Kubernetes object starts with.
 #[derive(Debug)]
@@ -103,17 +103,6 @@ pub(super) fn misspelt(header: &Header) -> Option<FieldError> {
     if !header.group.ends_with("istio.io") || header.group == "install.istio.io" {
         return None;
     }
-    const LATER: [&str; 9] = [
-        "EnvoyFilter",
-        "ProxyConfig",
-        "WorkloadGroup",
-        "RequestAuthentication",
-        "Telemetry",
-        "WasmPlugin",
-        "TrafficExtension",
-        "ServiceEntryVisibility",
-        "IstioOperator",
-    ];
     let error = |path: &str, problem: String, remedy: String| {
         Some(FieldError {
             path: path.to_owned(),
@@ -121,7 +110,7 @@ pub(super) fn misspelt(header: &Header) -> Option<FieldError> {
             remedy,
         })
     };
-    if LATER.contains(&header.kind.as_str()) {
+    if PlannedKind::find(&header.group, &header.kind).is_some() {
         return error(
             "kind",
             format!("{} is not implemented yet", header.kind),

@@ -31,7 +31,10 @@ pub(super) fn read(node: &Node<'_>) -> Option<HttpRoute> {
             "corsPolicy",
             "headers",
         ],
-        &[("delegate", "put the routes into this VirtualService")],
+        &[
+            ("delegate", "put the routes into this VirtualService"),
+            ("mirror_percent", "use mirrorPercentage"),
+        ],
     )?;
     let matches = fields
         .items("match")

@@ -2,6 +2,8 @@
 //! is dropped silently, and reading goes on after an error so that all are seen at once.
 
 mod fields;
+#[cfg(test)]
+pub(super) mod opened;
 
 use std::cell::RefCell;
 use std::fmt::Display;
@@ -79,6 +81,8 @@ impl<'a> Node<'a> {
         known: &'static [&'static str],
         refused: &'static [(&'static str, &'static str)],
     ) -> Option<Fields<'a>> {
+        #[cfg(test)]
+        opened::note(&self.path, known, refused);
         let Value::Object(map) = self.value else {
             return self.wrong_type("an object", "");
         };

@@ -6,6 +6,7 @@ mod documents;
 mod gateway;
 mod mesh_config;
 mod peer_authentication;
+mod schema;
 mod service_entry;
 mod sidecar;
 mod virtual_service;
@@ -26,10 +27,14 @@ fn manifest(kind: &str, spec: &str) -> String {
 }
 
 fn decode(kind: &str, spec: &str) -> Result<Resource, DecodeError> {
-    let mut decoded = documents(&manifest(kind, spec), "it.yaml");
+    let text = manifest(kind, spec);
+    let mut decoded = documents(&text, "it.yaml");
     assert_eq!(decoded.len(), 1);
     match decoded.remove(0)? {
-        Decoded::Mesh(resource) => Ok(resource),
+        Decoded::Mesh(resource) => {
+            schema::assert_conforms(&text);
+            Ok(resource)
+        }
         other => panic!("not a mesh resource: {other:?}"),
     }
 }
