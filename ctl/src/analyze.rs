@@ -10,13 +10,10 @@ use serde_json::{Value, json};
 use crate::envoy::{items, text};
 use crate::output::{self, Format};
 use crate::proxy_status;
-use crate::target::MeshArgs;
+use crate::target::{Mesh, MeshArgs};
 
 /// Where the control plane lists what it found.
 const PAGE: &str = "/debug/problems";
-
-/// Where it lists its proxies.
-const STATUS_PAGE: &str = "/debug/syncz";
 /// Findings that a status shows.
 const MOST_IN_STATUS: usize = 10;
 
@@ -31,10 +28,10 @@ pub(crate) struct Analyze {
 
 /// Prints a line per finding. Exit code 1 if there is one.
 pub(crate) async fn run(options: &Analyze) -> anyhow::Result<ExitCode> {
-    let mesh = options.mesh.mesh()?;
+    let mesh = options.mesh.mesh().await?;
     let mut found = items(&mesh.control_plane(PAGE).await?).to_vec();
-    for proxy in items(&mesh.control_plane(STATUS_PAGE).await?) {
-        found.extend(refusals(proxy));
+    for proxy in mesh.proxies().await? {
+        found.extend(refusals(&proxy));
     }
     if options.output == Format::Json {
         output::json(&found.clone().into())?;
@@ -52,7 +49,7 @@ pub(crate) async fn run(options: &Analyze) -> anyhow::Result<ExitCode> {
 
 /// Prints the findings of the mesh in `state_dir`, if it has a control plane that answers.
 pub(crate) async fn print_found(state_dir: &Path) -> anyhow::Result<()> {
-    match MeshArgs::of(state_dir).control_plane(PAGE).await {
+    match Mesh::local(state_dir).control_plane(PAGE).await {
         Ok(found) => {
             let all = items(&found);
             print(&all[..all.len().min(MOST_IN_STATUS)])?;

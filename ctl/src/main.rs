@@ -1,14 +1,24 @@
-//! `meshctl`: starts meshes on this machine, and tells what a mesh does and why.
+//! `meshctl`: installs meshes on clusters, starts them on this machine, and tells what a mesh does
+//! and why.
 
 mod analyze;
+mod cluster;
 mod completion;
+mod confirm;
+mod dashboard;
 mod envoy;
+mod install;
 mod local;
+mod manifest;
 mod output;
+mod precheck;
 mod proxy_config;
 mod proxy_status;
 mod target;
+mod uninstall;
+mod upgrade;
 mod validate;
+mod verify_install;
 mod version;
 
 use std::io::Write;
@@ -27,6 +37,22 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Install the mesh on a Kubernetes cluster, or bring an installation to other values.
+    Install(install::Install),
+    /// Bring an installation to this program's version, in place.
+    Upgrade(upgrade::Upgrade),
+    /// Remove one revision of the mesh from a Kubernetes cluster, or all of it.
+    Uninstall(uninstall::Uninstall),
+    /// Check whether everything that was installed is there and ready.
+    VerifyInstall(verify_install::VerifyInstall),
+    /// Check whether a cluster can take an installation.
+    Precheck(precheck::Precheck),
+    /// Show what an installation consists of, without a cluster.
+    #[command(subcommand)]
+    Manifest(manifest::Manifest),
+    /// Open pages of the control plane or of a proxy in a browser.
+    #[command(visible_alias = "dash")]
+    Dashboard(dashboard::Dashboard),
     /// Run Kubernetes manifests and the mesh on this machine: no cluster, no Docker, no root.
     #[command(subcommand)]
     Local(local::Local),
@@ -66,6 +92,13 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Install(command) => block_on(install::run(&command)),
+        Command::Upgrade(command) => block_on(upgrade::run(&command)),
+        Command::Uninstall(command) => block_on(uninstall::run(&command)),
+        Command::VerifyInstall(command) => block_on(verify_install::run(&command)),
+        Command::Precheck(command) => block_on(precheck::run(&command)),
+        Command::Manifest(command) => manifest::run(&command),
+        Command::Dashboard(command) => block_on(dashboard::run(&command)),
         Command::Local(command) => local::run(command),
         Command::Validate(command) => validate::run(&command),
         Command::Completion(command) => completion::run(&command, Cli::command()),

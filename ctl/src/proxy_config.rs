@@ -42,6 +42,7 @@ enum What {
 struct Common {
     /// The pod: `POD`, `POD.NAMESPACE` or `deployment/NAME[.NAMESPACE]`.
     pod: String,
+    /// Namespace of the pod.
     #[arg(short, long)]
     namespace: Option<String>,
     #[arg(short, long, value_enum, default_value_t)]
@@ -52,7 +53,7 @@ struct Common {
 
 impl Common {
     async fn find(&self) -> anyhow::Result<(Mesh, Pod)> {
-        let mesh = self.mesh.mesh()?;
+        let mesh = self.mesh.mesh().await?;
         let pod = mesh.pod(&self.pod, self.namespace.as_deref()).await?;
         Ok((mesh, pod))
     }

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
-use crate::envoy::{items, text};
+use crate::envoy::text;
 use crate::output::{self, Format};
 use crate::target::MeshArgs;
 
@@ -30,12 +30,13 @@ const TYPES: [(&str, &str); 5] = [
 /// Prints a line per proxy: SYNCED (applied), STALE (sent, but unanswered or refused) or NOT SENT,
 /// and under the table why proxies refused what they refused.
 pub(crate) async fn run(options: &ProxyStatus) -> anyhow::Result<()> {
-    let status = options.mesh.mesh()?.control_plane("/debug/syncz").await?;
+    let mesh = options.mesh.mesh().await?;
     let wanted = |proxy: &&Value| {
         let asked = options.pod.as_deref();
         asked.is_none_or(|pod| name(proxy) == pod || text(proxy, "pod") == pod)
     };
-    let proxies: Vec<Value> = items(&status).iter().filter(wanted).cloned().collect();
+    let mut proxies = mesh.proxies().await?;
+    proxies.retain(|proxy| wanted(&proxy));
     if options.output == Format::Json {
         return output::json(&proxies.into());
     }

@@ -1,0 +1,110 @@
+//! What is left after everything that was installed has gone.
+
+use std::collections::BTreeSet;
+
+use kube::api::ListParams;
+use kube::discovery::Scope;
+use serde_json::Value;
+
+use crate::cluster::{Cluster, ObjectId};
+use crate::envoy::text;
+use crate::install::manifest::COMPONENT;
+
+/// The ConfigMap with the mesh's root certificate, in every namespace.
+const TRUST_BUNDLE: &str = "istio-ca-root-cert";
+/// The Secret of a certificate authority that the control plane made itself.
+const OWN_AUTHORITY: &str = "istio-ca-secret";
+/// How the names of the control plane's leases begin.
+const LEASES: &str = "istio-";
+
+/// What the control plane made while it ran: certificates and leases in `namespaces`, its trust
+/// bundle everywhere. With a control plane of another origin in the cluster, the trust bundle is
+/// that one's, and stays.
+pub(super) async fn of_control_plane(
+    cluster: &Cluster,
+    namespaces: &BTreeSet<String>,
+) -> anyhow::Result<Vec<ObjectId>> {
+    let mut made = Vec::new();
+    for namespace in namespaces {
+        let named = |name: &str| ListParams::default().fields(&format!("metadata.name={name}"));
+        made.extend(
+            cluster
+                .list_kind(("v1", "Secret"), Some(namespace), &named(OWN_AUTHORITY))
+                .await?,
+        );
+        let leases = ("coordination.k8s.io/v1", "Lease");
+        let leases = cluster
+            .list_kind(leases, Some(namespace), &ListParams::default())
+            .await?;
+        made.extend(
+            leases
+                .into_iter()
+                .filter(|one| text(&one["metadata"], "name").starts_with(LEASES)),
+        );
+    }
+    let istiods = ListParams::default().labels("app=istiod");
+    let istiods = cluster
+        .list_kind(("apps/v1", "Deployment"), None, &istiods)
+        .await?;
+    let foreign = istiods
+        .iter()
+        .any(|one| one["metadata"]["labels"][COMPONENT].is_null());
+    if !foreign {
+        let bundles = ListParams::default().fields(&format!("metadata.name={TRUST_BUNDLE}"));
+        made.extend(
+            cluster
+                .list_kind(("v1", "ConfigMap"), None, &bundles)
+                .await?,
+        );
+    }
+    made.iter().map(ObjectId::of).collect()
+}
+
+/// Objects in `namespace` that neither Kubernetes nor the mesh put there.
+pub(super) async fn of_others(cluster: &Cluster, namespace: &str) -> anyhow::Result<Vec<ObjectId>> {
+    let kinds = cluster
+        .deletable_kinds()
+        .filter(|(_, scope)| *scope == Scope::Namespaced);
+    let kinds = kinds.map(|(resource, _)| resource).collect();
+    let objects = cluster
+        .list_kinds(kinds, Some(namespace), &ListParams::default())
+        .await?;
+    let others = objects.iter().filter(|object| is_of_somebody(object));
+    let others: BTreeSet<ObjectId> = others.map(ObjectId::of).collect::<anyhow::Result<_>>()?;
+    Ok(others.into_iter().collect())
+}
+
+/// Whether somebody made the object on purpose: no controller did it for another object, Kubernetes
+/// does not put it into every namespace, and it isn't going.
+fn is_of_somebody(object: &Value) -> bool {
+    let metadata = &object["metadata"];
+    let by_itself = matches!(
+        (text(object, "kind"), text(metadata, "name")),
+        ("Event" | "Endpoints" | "EndpointSlice", _)
+            | ("ServiceAccount", "default")
+            | (
+                "ConfigMap",
+                "kube-root-ca.crt" | "openshift-service-ca.crt" | TRUST_BUNDLE
+            )
+    );
+    !by_itself && metadata["ownerReferences"].is_null() && metadata["deletionTimestamp"].is_null()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_kubernetes_makes_by_itself_is_nobodys() {
+        let object = |kind: &str, name: &str| json!({"kind": kind, "metadata": {"name": name}});
+        assert!(!is_of_somebody(&object("ServiceAccount", "default")));
+        assert!(!is_of_somebody(&object("ConfigMap", "kube-root-ca.crt")));
+        assert!(is_of_somebody(&object("Secret", "cacerts")));
+        let owned = json!({"kind": "Pod", "metadata": {"name": "a", "ownerReferences": [{}]}});
+        assert!(!is_of_somebody(&owned));
+        let going = json!({"kind": "Pod", "metadata": {"name": "a", "deletionTimestamp": "now"}});
+        assert!(!is_of_somebody(&going));
+    }
+}
