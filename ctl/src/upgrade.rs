@@ -9,7 +9,7 @@ use crate::cluster::{ClusterArgs, MeshNamespace};
 use crate::confirm::Confirm;
 use crate::install::manifest::VERSION;
 use crate::install::values::ValueArgs;
-use crate::install::{self, RolloutArgs, record, skew};
+use crate::install::{self, RolloutArgs, record};
 
 /// Options of `upgrade`.
 #[derive(Args)]
@@ -46,7 +46,6 @@ pub(crate) async fn run(options: &Upgrade) -> anyhow::Result<ExitCode> {
             place.revision, place.namespace
         )
     })?;
-    skew::check(&installed.version, VERSION)?;
     let values = match options.reset_values {
         true => given,
         false => given.over(installed.values),
