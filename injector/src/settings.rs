@@ -59,6 +59,8 @@ pub struct Settings {
     pub init_resources: Option<Resources>,
     /// Level of the proxy's log, unless a pod's annotation says otherwise; `None`: the proxy's own.
     pub log_level: Option<&'static str>,
+    /// Whether the proxy's log is JSON.
+    pub log_as_json: bool,
     /// Whether the containers added are privileged.
     pub privileged: bool,
     /// `seccompProfile` of the containers added.
@@ -96,6 +98,7 @@ impl Default for Settings {
             resources: Resources::default(),
             init_resources: None,
             log_level: None,
+            log_as_json: false,
             privileged: false,
             seccomp_profile: None,
             lifecycle: None,

@@ -92,6 +92,9 @@ impl ProxyContainer<'_> {
             "securityContext": self.security_context(),
             "volumeMounts": self.mounts,
         });
+        if self.settings.log_as_json {
+            container["args"] = json!(["proxy", role, "--log-as-json"]);
+        }
         if let Some(threshold) = self.settings.startup_failure_threshold {
             container["startupProbe"] = startup_probe(threshold);
         }

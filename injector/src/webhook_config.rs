@@ -42,13 +42,14 @@ const MANAGER: &str = "meshd-webhooks";
 /// Keeps all webhook configurations with the label `istio.io/rev` of `cluster`'s revision current,
 /// as far as their webhooks call `cluster`'s own service (or a URL).
 ///
-/// `bundle`: root certificates in PEM; empty while there are none. Ends when its sender is gone.
-pub async fn keep(
+/// `bundle`: root certificates in PEM; empty while there are none. The future does the work, and
+/// ends when the bundle's sender is gone.
+pub fn keep(
     client: Client,
     cluster: Cluster,
     bundle: watch::Receiver<String>,
     registry: &Registry,
-) {
+) -> impl Future<Output = ()> + Send + use<> {
     let metrics = Metrics {
         patches: registry.counter(
             "webhook_patch_attempts_total",
@@ -62,17 +63,20 @@ pub async fn keep(
         ),
     };
     let (answers, answering) = watch::channel(false);
-    // No sender: an injection webhook's policy is the chart's business.
+    // Without a sender: only validation may come to fail closed.
     let (_, never) = watch::channel(false);
     let mutating: Keeper<MutatingWebhookConfiguration> =
         Keeper::new(&client, &cluster, bundle.clone(), never, metrics.clone());
     let validating: Keeper<ValidatingWebhookConfiguration> =
         Keeper::new(&client, &cluster, bundle, answering, metrics);
-    tokio::join!(
-        Box::pin(mutating.run()),
-        Box::pin(validating.run()),
-        Box::pin(probe::run(client, cluster, answers)),
-    );
+    let probing = probe::run(client, cluster, answers);
+    async move {
+        tokio::join!(
+            Box::pin(mutating.run()),
+            Box::pin(validating.run()),
+            Box::pin(probing),
+        );
+    }
 }
 
 #[derive(Clone)]

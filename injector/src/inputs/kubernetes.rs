@@ -10,7 +10,7 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt};
 use mesh_config::MeshConfig;
-use mesh_telemetry::metrics::{GaugeFamily, Registry};
+use mesh_telemetry::metrics::{Gauge, GaugeFamily, Registry};
 use tokio::sync::watch;
 
 use super::{Inputs, version};
@@ -57,7 +57,7 @@ pub fn watch(
     registry: &Registry,
 ) -> (
     watch::Receiver<Option<Inputs>>,
-    impl Future<Output = ()> + Send,
+    impl Future<Output = ()> + Send + use<>,
 ) {
     let (sender, receiver) = watch::channel(None);
     let valid = registry.gauge(
@@ -107,16 +107,18 @@ async fn follow(
         native_sidecar: None,
         ..Settings::default()
     };
+    let mesh_valid = valid.with(&[&mesh_name]);
+    let values_valid = valid.with(&[&values_name]);
     let mut known = Known::default();
     loop {
         tokio::select! {
             Some(object) = meshes.next() => {
                 let read = read_mesh(object.as_ref(), &mesh_name);
-                accept(&mut known.mesh, read, &mesh_name, &valid);
+                accept(&mut known.mesh, read, &mesh_name, &mesh_valid);
             }
             Some(object) = values.next() => {
                 let read = read_values(object.as_ref(), &values_name, &base);
-                accept(&mut known.values, read, &values_name, &valid);
+                accept(&mut known.values, read, &values_name, &values_valid);
             }
             Ok(()) = version.changed() => known.native = *version.borrow_and_update(),
             () = sender.closed() => break,
@@ -138,9 +140,9 @@ fn accept<T>(
     known: &mut Option<Arc<T>>,
     read: Result<Option<T>, String>,
     name: &str,
-    valid: &GaugeFamily,
+    valid: &Gauge,
 ) {
-    valid.with(&[name]).set(i64::from(read.is_ok()));
+    valid.set(i64::from(read.is_ok()));
     match read {
         Ok(Some(read)) => {
             tracing::info!(configmap = name, "settings are in force");

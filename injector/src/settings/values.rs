@@ -45,6 +45,7 @@ struct Global {
     image_pull_policy: Option<String>,
     image_pull_secrets: Vec<PullSecret>,
     ca_address: Option<String>,
+    log_as_json: Option<bool>,
     multi_cluster: MultiCluster,
     proxy: Proxy,
     #[serde(rename = "proxy_init")]
@@ -153,9 +154,12 @@ pub(super) fn read(text: &str, base: &Settings) -> Result<Settings, ValuesError>
     image(&global, &mut settings)?;
     proxy(global.proxy, &mut settings)?;
     if let Some(resources) = global.proxy_init.resources {
-        let path = "global.proxy_init.resources";
-        settings.init_resources = Some(quantities(resources, path)?);
+        let resources = quantities(resources, "global.proxy_init.resources")?;
+        // The chart's default, an empty object, says nothing.
+        let empty = resources.requests.is_empty() && resources.limits.is_empty();
+        settings.init_resources = (!empty).then_some(resources);
     }
+    set(&mut settings.log_as_json, global.log_as_json);
     if let Some(name) = global.multi_cluster.cluster_name.filter(|n| !n.is_empty()) {
         settings.cluster_id = name;
     }

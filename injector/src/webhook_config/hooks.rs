@@ -7,17 +7,20 @@ use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
 };
 use k8s_openapi::serde::de::DeserializeOwned;
-use kube::Resource;
+use kube::{Resource, ResourceExt};
 use serde_json::{Value, json};
+
+/// Annotation of a configuration whose author chose the failure policy.
+const FAILURE_POLICY: &str = "meshd/failure-policy";
 
 /// A webhook, as far as it is kept current.
 #[derive(Debug)]
 pub(super) struct Hook<'a> {
     pub(super) name: &'a str,
     pub(super) client: &'a WebhookClientConfig,
-    /// Of validation only.
     pub(super) failure_policy: Option<&'a str>,
-    pub(super) validates: bool,
+    /// Whether the failure policy is ours to change.
+    pub(super) arms: bool,
 }
 
 /// A kind of webhook configurations.
@@ -38,7 +41,8 @@ impl Configuration for MutatingWebhookConfiguration {
             name: &hook.name,
             client: &hook.client_config,
             failure_policy: hook.failure_policy.as_deref(),
-            validates: false,
+            // An injection webhook's policy is the chart's business.
+            arms: false,
         });
         hooks.collect()
     }
@@ -46,11 +50,13 @@ impl Configuration for MutatingWebhookConfiguration {
 
 impl Configuration for ValidatingWebhookConfiguration {
     fn hooks(&self) -> Vec<Hook<'_>> {
+        let chosen = self.annotations().get(FAILURE_POLICY);
+        let arms = chosen.is_none_or(|word| word != "keep");
         let hooks = self.webhooks.iter().flatten().map(|hook| Hook {
             name: &hook.name,
             client: &hook.client_config,
             failure_policy: hook.failure_policy.as_deref(),
-            validates: true,
+            arms,
         });
         hooks.collect()
     }
@@ -95,7 +101,7 @@ impl Wanted<'_> {
         if hook.client.ca_bundle.as_ref() != Some(&bundle) {
             changes.push(add(&path("clientConfig/caBundle"), json!(bundle)));
         }
-        if hook.validates && self.fail_closed && hook.failure_policy != Some("Fail") {
+        if hook.arms && self.fail_closed && hook.failure_policy != Some("Fail") {
             changes.push(add(&path("failurePolicy"), json!("Fail")));
         }
         if !changes.is_empty() {
@@ -181,5 +187,9 @@ mod tests {
             patch(&configuration("istiod", "old", "Ignore"), "", true),
             nothing
         );
+        let mut kept = configuration("istiod", "new", "Ignore");
+        let annotations = kept.annotations_mut();
+        annotations.insert(FAILURE_POLICY.to_owned(), "keep".to_owned());
+        assert_eq!(patch(&kept, "new", true), nothing);
     }
 }

@@ -76,6 +76,9 @@ fn settings(value: &Value) -> Settings {
             "revision" => settings.revision = text(),
             "controlPlaneAddress" => settings.control_plane_address = Some(text()),
             "imagePullPolicy" => settings.image_pull_policy = Some(text()),
+            "values" => {
+                settings = Settings::from_values(&value.to_string(), &settings).unwrap();
+            }
             "imagePullSecret" => settings.image_pull_secrets = vec![text()],
             other => panic!("unknown setting {other}"),
         }
