@@ -1,20 +1,24 @@
 //! The authority: its certificate and key, and what it signs with them.
 
 mod files;
+mod material;
 mod sign;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use mesh_identity::certificate::{CertificateInfo, to_pem};
-use mesh_identity::peer::{self, PeerError};
+use mesh_identity::peer;
 use mesh_identity::{CertificateError, TrustBundle, TrustDomain};
 use rcgen::{CertificateParams, Issuer, KeyPair, PublicKeyData};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+pub use material::Origin;
+pub(crate) use material::{Material, Part, make_root};
 pub use sign::{Issued, SignError};
 
 /// Validity of a certificate where the request names none. Istio's default.
@@ -69,23 +73,23 @@ pub enum AuthorityError {
         #[source]
         source: std::io::Error,
     },
-    /// Some but not all plugged-in files are there.
+    /// Some but not all plugged-in texts are there.
     #[error(
-        "{directory} has a plugged-in authority without {missing}: provide ca-cert.pem, ca-key.pem, root-cert.pem and cert-chain.pem, or none of them"
+        "{place} has a plugged-in authority without {missing}: provide ca-cert.pem, ca-key.pem, root-cert.pem and cert-chain.pem, or none of them"
     )]
     Incomplete {
-        /// The directory.
-        directory: PathBuf,
-        /// The files that are missing.
+        /// The directory or Secret.
+        place: String,
+        /// The texts that are missing.
         missing: String,
     },
-    /// A file's content is unusable, or the files do not belong together.
+    /// A text is unusable, or the texts do not belong together.
     #[error(
-        "{path} of the certificate authority is unusable: {reason} (restore it from a backup; a new root would cut off every workload)"
+        "{place} of the certificate authority is unusable: {reason} (restore it from a backup; a new root would cut off every workload)"
     )]
     Unusable {
-        /// Which file.
-        path: PathBuf,
+        /// Which file, or which key of which Secret.
+        place: String,
         /// What is wrong.
         reason: String,
     },
@@ -94,37 +98,27 @@ pub enum AuthorityError {
     Generate(#[from] rcgen::Error),
 }
 
-/// A certificate authority. Signing needs no lock.
+/// A certificate authority: what it signs with, and which roots the mesh trusts meanwhile.
+/// Signing needs no lock. Cheap to clone.
+#[derive(Clone)]
 pub struct Authority {
+    signer: Arc<Signer>,
+    root_pem: Arc<str>,
+    bundle: TrustBundle,
+}
+
+/// A signing certificate and its key.
+struct Signer {
     options: Options,
     issuer: Issuer<'static, KeyPair>,
+    certificate: CertificateDer<'static>,
     /// Certificates between a leaf and the root, PEM each; empty for a self-signed root.
     intermediates: Vec<String>,
-    root_pem: String,
-    bundle: TrustBundle,
     info: CertificateInfo,
     origin: Origin,
-}
-
-/// Where the authority comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
-    /// A root made on the first start and kept since.
-    SelfSigned,
-    /// Files that the operator provided.
-    PluggedIn,
-}
-
-/// The texts that make an authority.
-struct Material {
-    origin: Origin,
-    /// File to name in errors.
-    path: PathBuf,
-    certificate: String,
-    key: String,
-    /// `cert-chain.pem`: intermediates, the signing one included; empty for a root.
-    chain: String,
-    root: String,
+    /// The roots that came with it, and which of them its certificates lead to.
+    roots: Vec<CertificateDer<'static>>,
+    anchor: usize,
 }
 
 impl Authority {
@@ -144,85 +138,77 @@ impl Authority {
                 Some(material) => material,
                 None => {
                     let created = files::create(directory, &options.trust_domain, now)?;
-                    tracing::info!(file = %created.path.display(), "made a new root certificate");
+                    tracing::info!(
+                        file = created.certificate.place,
+                        "made a new root certificate"
+                    );
                     created
                 }
             },
         };
-        let authority = Self::from_material(material, options, now)?;
+        let authority = Self::from_material(&material, options, now)?;
         tracing::info!(
-            origin = ?authority.origin,
-            serial = authority.info.serial,
-            trust_domain = %authority.options.trust_domain,
+            origin = ?authority.signer.origin,
+            serial = authority.signer.info.serial,
+            trust_domain = %authority.signer.options.trust_domain,
             "certificate authority is loaded"
         );
         Ok(authority)
     }
 
-    fn from_material(
-        material: Material,
+    /// An authority of texts that belong together: the key to the certificate, and what they
+    /// sign is trusted by the root.
+    pub(crate) fn from_material(
+        material: &Material,
         options: Options,
         now: SystemTime,
     ) -> Result<Self, AuthorityError> {
-        let path = material.path.clone();
-        let unusable = |reason: String| AuthorityError::Unusable {
-            path: path.clone(),
-            reason,
-        };
-        let certificate = CertificateDer::from_pem_slice(material.certificate.as_bytes())
-            .map_err(|error| unusable(format!("no certificate: {error}")))?;
-        let key = PrivateKeyDer::from_pem_slice(material.key.as_bytes())
-            .map_err(|error| unusable(format!("no private key: {error}")))?;
-        let key = KeyPair::try_from(&key)
-            .map_err(|error| unusable(format!("no private key: {error}")))?;
-        check_key_pair(&certificate, &key).map_err(&unusable)?;
-        let info =
-            CertificateInfo::from_der(&certificate).map_err(|error| unusable(error.to_string()))?;
-        let bundle = TrustBundle::from_pem(&options.trust_domain, material.root.as_bytes())
-            .map_err(|error| unusable(error.to_string()))?;
-        let issuer = Issuer::from_ca_cert_der(&certificate, key)
-            .map_err(|error| unusable(error.to_string()))?;
-        let authority = Self {
-            intermediates: split_pem(&material.chain).map_err(&unusable)?,
-            root_pem: material.root,
+        let (certificate, issuer) = issuer(&material.certificate, &material.key)?;
+        let in_certificate = |reason: String| material.certificate.unusable(reason);
+        let info = CertificateInfo::from_der(&certificate)
+            .map_err(|error| in_certificate(error.to_string()))?;
+        let root_pem = material.root.text.as_str();
+        let bundle = TrustBundle::from_pem(&options.trust_domain, root_pem.as_bytes())
+            .map_err(|error| material.root.unusable(error.to_string()))?;
+        let mut signer = Signer {
+            intermediates: split_pem(&material.chain.text)
+                .map_err(|reason| material.chain.unusable(reason))?,
+            roots: bundle.roots(&options.trust_domain).to_vec(),
             options,
             issuer,
-            bundle,
+            certificate,
             info,
             origin: material.origin,
+            anchor: 0,
         };
-        authority.prove(now).map_err(unusable)?;
-        Ok(authority)
+        signer.anchor = signer.prove(now).map_err(in_certificate)?;
+        Ok(Self {
+            signer: Arc::new(signer),
+            root_pem: root_pem.into(),
+            bundle,
+        })
     }
 
-    /// Signs a throw-away certificate and checks it against the root, so that files that do
-    /// not belong together are found now and not by every workload.
-    fn prove(&self, now: SystemTime) -> Result<(), String> {
-        let probe = "spiffe://".to_owned() + self.options.trust_domain.as_str() + "/citadel-probe";
-        let key = KeyPair::generate().map_err(|error| error.to_string())?;
-        let id = probe.parse().map_err(|error| format!("{error}"))?;
-        let issued = self
-            .sign_key(&key, &id, Duration::from_secs(60), now)
-            .map_err(|error| error.to_string())?;
-        let chain = issued
-            .chain
-            .iter()
-            .map(|pem| CertificateDer::from_pem_slice(pem.as_bytes()))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| error.to_string())?;
-        let since = now
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        peer::verify(&chain, &self.bundle, UnixTime::since_unix_epoch(since))
-            .map(|_| ())
-            .map_err(|error: PeerError| {
-                format!("what it signs is not trusted by its root: {error}")
-            })
+    /// The same authority, while the mesh trusts `roots`.
+    ///
+    /// # Errors
+    /// [`BundleError`] if there is none, or one is no trust anchor.
+    pub(crate) fn trusting(
+        &self,
+        roots: &[CertificateDer<'static>],
+    ) -> Result<Self, mesh_identity::bundle::BundleError> {
+        let pem: String = roots.iter().map(|root| to_pem(root)).collect();
+        let bundle = TrustBundle::from_pem(&self.signer.options.trust_domain, pem.as_bytes())?;
+        Ok(Self {
+            signer: Arc::clone(&self.signer),
+            root_pem: pem.into(),
+            bundle,
+        })
     }
 
     /// Settings.
     pub fn options(&self) -> &Options {
-        &self.options
+        &self.signer.options
     }
 
     /// The root certificates in PEM: what workloads must trust (`istio-ca-root-cert`).
@@ -237,22 +223,89 @@ impl Authority {
 
     /// Serial number and validity of the signing certificate.
     pub fn info(&self) -> &CertificateInfo {
-        &self.info
+        &self.signer.info
     }
 
     /// Where the authority comes from.
     pub fn origin(&self) -> Origin {
-        self.origin
+        self.signer.origin
+    }
+
+    /// The signing certificate: tells one signer from the next.
+    pub(crate) fn certificate(&self) -> &CertificateDer<'static> {
+        &self.signer.certificate
+    }
+
+    /// The roots that came with the signing certificate.
+    pub(crate) fn own_roots(&self) -> &[CertificateDer<'static>] {
+        &self.signer.roots
+    }
+
+    /// The root that what it signs leads to.
+    pub(crate) fn anchor(&self) -> &CertificateDer<'static> {
+        &self.signer.roots[self.signer.anchor]
+    }
+}
+
+impl Signer {
+    /// Signs a throw-away certificate and checks it against the roots, so that texts that do
+    /// not belong together are found now and not by every workload. Returns which root it is.
+    fn prove(&self, now: SystemTime) -> Result<usize, String> {
+        let domain = &self.options.trust_domain;
+        let probe = format!("spiffe://{}/citadel-probe", domain.as_str());
+        let key = KeyPair::generate().map_err(|error| error.to_string())?;
+        let id = probe.parse().map_err(|error| format!("{error}"))?;
+        let issued = self
+            .sign_key(&key, &id, Duration::from_secs(60), now)
+            .map_err(|error| error.to_string())?;
+        let chain = issued
+            .chain
+            .iter()
+            .map(|pem| CertificateDer::from_pem_slice(pem.as_bytes()))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| error.to_string())?;
+        let since = now
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let mut refused = String::new();
+        for (position, root) in self.roots.iter().enumerate() {
+            let alone = TrustBundle::from_pem(domain, to_pem(root).as_bytes())
+                .map_err(|error| error.to_string())?;
+            match peer::verify(&chain, &alone, UnixTime::since_unix_epoch(since)) {
+                Ok(_) => return Ok(position),
+                Err(error) => refused = error.to_string(),
+            }
+        }
+        Err(format!(
+            "what it signs is not trusted by its root: {refused}"
+        ))
     }
 }
 
 impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Authority")
-            .field("origin", &self.origin)
-            .field("serial", &self.info.serial)
+            .field("origin", &self.signer.origin)
+            .field("serial", &self.signer.info.serial)
             .finish_non_exhaustive()
     }
+}
+
+/// Certificate and key, joined.
+fn issuer(
+    certificate: &Part,
+    key: &Part,
+) -> Result<(CertificateDer<'static>, Issuer<'static, KeyPair>), AuthorityError> {
+    let der = CertificateDer::from_pem_slice(certificate.text.as_bytes())
+        .map_err(|error| certificate.unusable(format!("no certificate: {error}")))?;
+    let pair = PrivateKeyDer::from_pem_slice(key.text.as_bytes())
+        .map_err(|error| key.unusable(format!("no private key: {error}")))?;
+    let pair = KeyPair::try_from(&pair)
+        .map_err(|error| key.unusable(format!("no private key: {error}")))?;
+    check_key_pair(&der, &pair).map_err(|reason| certificate.unusable(reason))?;
+    let issuer = Issuer::from_ca_cert_der(&der, pair)
+        .map_err(|error| certificate.unusable(error.to_string()))?;
+    Ok((der, issuer))
 }
 
 fn check_key_pair(certificate: &CertificateDer<'_>, key: &KeyPair) -> Result<(), String> {

@@ -16,35 +16,37 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use crate::authority::{Authority, SignError};
+use crate::live::Live;
 
 /// Validity of the control plane's certificate.
 const TTL: Duration = Duration::from_secs(24 * 3600);
 
-/// The DNS names by which workloads and webhooks know the control plane: service `istiod` of
+/// The DNS names by which workloads and webhooks know the control plane: its service in
 /// `namespace`, with and without the cluster domain, and the short names.
-pub fn control_plane_names(namespace: &str, cluster_domain: &str) -> Vec<String> {
+pub fn control_plane_names(service: &str, namespace: &str, cluster_domain: &str) -> Vec<String> {
     vec![
-        format!("istiod.{namespace}.svc"),
-        format!("istiod.{namespace}.svc.{cluster_domain}"),
-        format!("istiod.{namespace}"),
-        "istiod".to_owned(),
+        format!("{service}.{namespace}.svc"),
+        format!("{service}.{namespace}.svc.{cluster_domain}"),
+        format!("{service}.{namespace}"),
+        service.to_owned(),
         "localhost".to_owned(),
     ]
 }
 
 /// A TLS configuration for the control plane's secure port (ALPN `h2`): its certificate is
-/// signed by `authority`, and again at the first handshake after half of its life.
+/// signed by the authority, and again at the first handshake after half of its life or after
+/// the authority was exchanged. It is kept in memory only: there is no file or Secret to lose.
 ///
 /// # Errors
 /// [`TlsError`] if rustls refuses the parts; [`SignError`] inside it if the first
 /// certificate cannot be signed.
 pub fn server_config(
-    authority: Arc<Authority>,
+    authority: Live,
     names: Vec<String>,
     registry: &Registry,
 ) -> Result<Arc<ServerConfig>, ServerCertError> {
     let resolver = Renewing {
-        current: Mutex::new(make(&authority, &names)?),
+        current: Mutex::new(make(&authority.current(), &names)?),
         authority,
         names,
     };
@@ -96,10 +98,12 @@ pub enum ServerCertError {
 struct Current {
     key: Arc<CertifiedKey>,
     info: CertificateInfo,
+    /// The signing certificate.
+    signed_by: CertificateDer<'static>,
 }
 
 struct Renewing {
-    authority: Arc<Authority>,
+    authority: Live,
     names: Vec<String>,
     current: Mutex<Current>,
 }
@@ -108,9 +112,12 @@ impl ResolvesServerCert for Renewing {
     /// Signing takes about 100 us, twice a day: cheaper than a task of its own, and a clock
     /// that jumps cannot make it miss.
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let authority = self.authority.current();
         let mut current = self.current.lock();
-        if SystemTime::now() >= refresh_at(current.info.not_before, current.info.not_after, 0.0) {
-            match make(&self.authority, &self.names) {
+        let aged =
+            SystemTime::now() >= refresh_at(current.info.not_before, current.info.not_after, 0.0);
+        if aged || current.signed_by != *authority.certificate() {
+            match make(&authority, &self.names) {
                 Ok(renewed) => *current = renewed,
                 Err(error) => {
                     tracing::error!(%error, "the control plane's certificate cannot be renewed")
@@ -143,5 +150,6 @@ fn make(authority: &Authority, names: &[String]) -> Result<Current, ServerCertEr
     Ok(Current {
         key: Arc::new(key),
         info: issued.info,
+        signed_by: authority.certificate().clone(),
     })
 }

@@ -11,7 +11,8 @@ use mesh_xds::istio::v1::auth::{IstioCertificateRequest, IstioCertificateRespons
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
-use crate::authority::{Authority, SignError};
+use crate::authority::SignError;
+use crate::live::Live;
 use crate::token::{Caller, TokenError, Verifier};
 
 /// Names and meanings as Istio's, so that its dashboards work.
@@ -24,12 +25,13 @@ struct Metrics {
 }
 
 impl Metrics {
-    fn new(registry: &Registry, authority: &Arc<Authority>) -> Self {
+    fn new(registry: &Registry, authority: &Live) -> Self {
         let counter = |name, help| registry.counter(name, help, &[]).with(&[]);
-        let authority = Arc::clone(authority);
+        let authority = authority.clone();
         registry.collector(move |encoder| {
             const NAME: &str = "citadel_server_root_cert_expiry_timestamp";
             let expiry = authority
+                .current()
                 .info()
                 .not_after
                 .duration_since(SystemTime::UNIX_EPOCH);
@@ -68,14 +70,14 @@ impl Metrics {
 
 /// The certificate service. Make a tonic service of it with [`CaService::into_server`].
 pub struct CaService {
-    authority: Arc<Authority>,
+    authority: Live,
     verifier: Arc<Verifier>,
     metrics: Metrics,
 }
 
 impl CaService {
     /// Joins an authority and a verifier; registers its metrics.
-    pub fn new(authority: Arc<Authority>, verifier: Arc<Verifier>, registry: &Registry) -> Self {
+    pub fn new(authority: Live, verifier: Arc<Verifier>, registry: &Registry) -> Self {
         Self {
             metrics: Metrics::new(registry, &authority),
             authority,
@@ -94,14 +96,14 @@ impl CaService {
         request: &IstioCertificateRequest,
     ) -> Result<IstioCertificateResponse, Status> {
         refuse_unsupported(request)?;
-        let trust_domain = &self.authority.options().trust_domain;
+        let authority = self.authority.current();
+        let trust_domain = &authority.options().trust_domain;
         let id = caller.spiffe_id(trust_domain).map_err(|error| {
             Status::permission_denied(format!("caller has no SPIFFE id: {error}"))
         })?;
         // A negative duration is as good as none.
         let ttl = Duration::from_secs(u64::try_from(request.validity_duration).unwrap_or(0));
-        let issued = self
-            .authority
+        let issued = authority
             .sign(&request.csr, &id, ttl, SystemTime::now())
             .map_err(|error| {
                 tracing::warn!(%id, pod = caller.pod, %error, "signing request refused");
@@ -111,8 +113,8 @@ impl CaService {
         self.metrics.issued.inc();
         tracing::info!(%id, pod = caller.pod, serial = issued.info.serial, "certificate issued");
         let mut cert_chain = issued.chain;
-        // Istio's clients take the last one as the root.
-        cert_chain.push(self.authority.root_pem().to_owned());
+        // Istio's clients take the last one as what to trust: several roots during a rotation.
+        cert_chain.push(authority.root_pem().to_owned());
         Ok(IstioCertificateResponse { cert_chain })
     }
 
@@ -131,13 +133,15 @@ impl IstioCertificateService for CaService {
         request: Request<IstioCertificateRequest>,
     ) -> Result<Response<IstioCertificateResponse>, Status> {
         self.metrics.requests.inc();
-        let caller = authenticate(&self.verifier, request.metadata()).inspect_err(|status| {
-            self.metrics.unauthenticated.inc();
-            tracing::warn!(
-                reason = status.message(),
-                "caller of the certificate service is not verified"
-            );
-        })?;
+        let caller = authenticate(&self.verifier, request.metadata())
+            .await
+            .inspect_err(|status| {
+                self.metrics.unauthenticated.inc();
+                tracing::warn!(
+                    reason = status.message(),
+                    "caller of the certificate service is not verified"
+                );
+            })?;
         self.sign(&caller, request.get_ref()).map(Response::new)
     }
 }
@@ -147,7 +151,7 @@ impl IstioCertificateService for CaService {
 /// # Errors
 /// A gRPC status UNAUTHENTICATED that says what is wrong, UNAVAILABLE if no token can be
 /// verified now.
-pub fn authenticate(verifier: &Verifier, metadata: &MetadataMap) -> Result<Caller, Status> {
+pub async fn authenticate(verifier: &Verifier, metadata: &MetadataMap) -> Result<Caller, Status> {
     let token = metadata
         .get("authorization")
         .and_then(|value| value.to_str().ok())
@@ -155,8 +159,10 @@ pub fn authenticate(verifier: &Verifier, metadata: &MetadataMap) -> Result<Calle
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, token)| token.trim())
         .ok_or_else(|| Status::unauthenticated("no bearer token in the metadata authorization"))?;
-    verifier.verify(token).map_err(|error| match &error {
-        TokenError::Keys { .. } => Status::unavailable(error.to_string()),
+    verifier.verify(token).await.map_err(|error| match &error {
+        TokenError::Keys { .. } | TokenError::Review { .. } => {
+            Status::unavailable(error.to_string())
+        }
         _ => Status::unauthenticated(error.to_string()),
     })
 }

@@ -1,7 +1,8 @@
 //! The monitoring port: metrics, readiness, version, debug pages, log level.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -9,6 +10,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use mesh_injector::Inputs;
 use mesh_pilot::Pilot;
 use mesh_telemetry::log::LogHandle;
 use mesh_telemetry::metrics::Registry;
@@ -20,7 +22,8 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const INDEX: &str = "\
 /metrics              Prometheus metrics
-/ready                200 once proxies are served
+/ready                200 while proxies, and on Kubernetes webhooks, are served
+/live                 200 while this process runs
 /version              this control plane's version
 /debug/syncz          every proxy, and how far it has come
 /debug/problems       everything that is wrong with the configuration
@@ -30,9 +33,16 @@ const INDEX: &str = "\
 
 /// What the pages tell about.
 pub(crate) struct Monitoring {
-    pub(crate) pilot: Arc<Pilot>,
-    pub(crate) metrics: Registry,
-    pub(crate) log: LogHandle,
+    metrics: Registry,
+    log: LogHandle,
+    /// There once the certificate authority is.
+    started: OnceLock<Started>,
+    leaving: AtomicBool,
+}
+
+struct Started {
+    pilot: Arc<Pilot>,
+    injection: Option<watch::Receiver<Option<Inputs>>>,
 }
 
 /// Serves the pages until `stopped`'s sender is dropped.
@@ -66,10 +76,48 @@ pub(crate) async fn serve(
 }
 
 impl Monitoring {
+    /// Pages of a process that has just begun: it is not ready.
+    pub(crate) fn new(metrics: Registry, log: LogHandle) -> Self {
+        Self {
+            metrics,
+            log,
+            started: OnceLock::new(),
+            leaving: AtomicBool::new(false),
+        }
+    }
+
+    /// Everything runs now; it is ready as soon as discovery and injection have been read once.
+    pub(crate) fn started(
+        &self,
+        pilot: Arc<Pilot>,
+        injection: Option<watch::Receiver<Option<Inputs>>>,
+    ) {
+        let _ = self.started.set(Started { pilot, injection });
+    }
+
+    /// The process is about to end: nobody is to be sent here any more.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Why not, if it is not ready. Discovery has its own say after this.
+    fn unready(&self) -> Option<&'static str> {
+        if self.leaving.load(Ordering::Relaxed) {
+            return Some("the process is ending");
+        }
+        let Some(started) = self.started.get() else {
+            return Some("the certificate authority has not been read yet");
+        };
+        let injection = started.injection.as_ref()?;
+        let missing = injection.borrow().is_none();
+        missing.then_some("the settings of the injection (ConfigMap istio-sidecar-injector) have not been read yet")
+    }
+
     fn page(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let path = request.uri().path();
         match (request.method(), path) {
             (&Method::GET, "/") => reply(StatusCode::OK, TEXT, INDEX.to_owned()),
+            (&Method::GET, "/live") => reply(StatusCode::OK, TEXT, "alive\n".to_owned()),
             (&Method::GET, "/metrics") => reply(StatusCode::OK, METRICS, self.metrics.render()),
             (&Method::GET, "/version") => {
                 let version = json!({"version": env!("CARGO_PKG_VERSION")});
@@ -87,8 +135,15 @@ impl Monitoring {
     }
 
     fn debug_page(&self, uri: &http::Uri) -> Response<Full<Bytes>> {
+        if let ("/ready", Some(reason)) = (uri.path(), self.unready()) {
+            return reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{reason}\n"));
+        }
         let asked = uri.path_and_query().map_or("/", |path| path.as_str());
-        let Some(page) = self.pilot.debug(asked) else {
+        let page = self
+            .started
+            .get()
+            .and_then(|started| started.pilot.debug(asked));
+        let Some(page) = page else {
             return reply(
                 StatusCode::NOT_FOUND,
                 TEXT,

@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use mesh_identity::TrustDomain;
-use rcgen::{BasicConstraints, DnType, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256};
 
-use super::{AuthorityError, Material, Origin, ROOT_TTL, base_params};
+use super::{AuthorityError, Material, Origin, Part, make_root};
 
 /// Certificate and key in one file, so that there is no moment with only one of them.
 const SELF_SIGNED: &str = "citadel-root.pem";
@@ -37,17 +36,20 @@ pub(super) fn plugged_in(directory: &Path) -> Result<Option<Material>, Authority
         return Ok(None);
     }
     let texts: Option<Vec<String>> = texts.into_iter().collect();
-    let Some(Ok([certificate, key, root, chain])) = texts.map(<[String; 4]>::try_from) else {
+    let Some(Ok(texts)) = texts.map(<[String; 4]>::try_from) else {
         return Err(AuthorityError::Incomplete {
-            directory: directory.to_owned(),
+            place: directory.display().to_string(),
             missing: missing.join(", "),
         });
     };
     warn_if_open(&directory.join(PLUGGED_IN[1]));
-    let path = directory.join(PLUGGED_IN[0]);
+    let mut names = PLUGGED_IN.into_iter();
+    let [certificate, key, root, chain] = texts.map(|text| {
+        let name = names.next().unwrap_or_default();
+        part(&directory.join(name), text)
+    });
     Ok(Some(Material {
         origin: Origin::PluggedIn,
-        path,
         certificate,
         key,
         chain,
@@ -62,14 +64,7 @@ pub(super) fn self_signed(directory: &Path) -> Result<Option<Material>, Authorit
         return Ok(None);
     };
     warn_if_open(&path);
-    Ok(Some(Material {
-        origin: Origin::SelfSigned,
-        path,
-        certificate: text.clone(),
-        root: certificates_of(&text),
-        key: text,
-        chain: String::new(),
-    }))
+    Ok(Some(self_signed_material(&path, &text)))
 }
 
 /// Makes a root and writes it. Refuses to replace a file that is there.
@@ -78,15 +73,8 @@ pub(super) fn create(
     trust_domain: &TrustDomain,
     now: SystemTime,
 ) -> Result<Material, AuthorityError> {
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-    let mut params = base_params(now - super::sign::MAX_BACKDATE, now + ROOT_TTL);
-    params
-        .distinguished_name
-        .push(DnType::OrganizationName, trust_domain.as_str());
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let certificate = params.self_signed(&key)?.pem();
-    let text = format!("{certificate}{}", key.serialize_pem());
+    let (certificate, key) = make_root(trust_domain, now)?;
+    let text = certificate + &key;
     let path = directory.join(SELF_SIGNED);
     let failed = |source| AuthorityError::Write {
         path: path.clone(),
@@ -94,14 +82,25 @@ pub(super) fn create(
     };
     fs::create_dir_all(directory).map_err(failed)?;
     write_new(&path, text.as_bytes()).map_err(failed)?;
-    Ok(Material {
+    Ok(self_signed_material(&path, &text))
+}
+
+/// `text`: certificate and key.
+fn self_signed_material(path: &Path, text: &str) -> Material {
+    Material {
         origin: Origin::SelfSigned,
-        certificate: certificate.clone(),
-        root: certificate,
-        key: text,
-        chain: String::new(),
-        path,
-    })
+        certificate: part(path, text.to_owned()),
+        key: part(path, text.to_owned()),
+        chain: part(path, String::new()),
+        root: part(path, certificates_of(text)),
+    }
+}
+
+fn part(path: &Path, text: String) -> Part {
+    Part {
+        place: path.display().to_string(),
+        text,
+    }
 }
 
 /// Writes a file that must not exist yet: temporary file, flush to disk, link, flush the

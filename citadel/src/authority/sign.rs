@@ -14,7 +14,7 @@ use x509_parser::pem::parse_x509_pem;
 use x509_parser::prelude::{FromDer, X509CertificationRequest};
 use x509_parser::public_key::PublicKey;
 
-use super::{Authority, base_params};
+use super::{Authority, Signer, base_params};
 
 /// Longest back-dating, against clocks that run late: 2 minutes, as in Istio.
 pub(super) const MAX_BACKDATE: Duration = Duration::from_secs(120);
@@ -86,22 +86,7 @@ impl Authority {
         now: SystemTime,
     ) -> Result<Issued, SignError> {
         let key = checked_key(csr_pem, id)?;
-        self.sign_key(&key, id, ttl, now)
-    }
-
-    pub(super) fn sign_key(
-        &self,
-        key: &impl PublicKeyData,
-        id: &SpiffeId,
-        ttl: Duration,
-        now: SystemTime,
-    ) -> Result<Issued, SignError> {
-        let uri = Ia5String::try_from(id.as_str()).map_err(build)?;
-        let usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
-        self.issue(key, vec![SanType::URI(uri)], usages, ttl, now)
+        self.signer.sign_key(&key, id, ttl, now)
     }
 
     /// Makes a key and a server certificate for DNS names: the control plane's own.
@@ -123,7 +108,7 @@ impl Authority {
                     .map_err(build)
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let issued = self.issue(
+        let issued = self.signer.issue(
             &key,
             sans,
             vec![ExtendedKeyUsagePurpose::ServerAuth],
@@ -131,6 +116,23 @@ impl Authority {
             now,
         )?;
         Ok((issued, PrivateKey::from_pkcs8_der(key.serialize_der())))
+    }
+}
+
+impl Signer {
+    pub(super) fn sign_key(
+        &self,
+        key: &impl PublicKeyData,
+        id: &SpiffeId,
+        ttl: Duration,
+        now: SystemTime,
+    ) -> Result<Issued, SignError> {
+        let uri = Ia5String::try_from(id.as_str()).map_err(build)?;
+        let usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        self.issue(key, vec![SanType::URI(uri)], usages, ttl, now)
     }
 
     fn issue(

@@ -301,7 +301,7 @@ fn says_which_plugged_in_file_is_missing_or_foreign() {
 fn makes_the_control_planes_certificate() {
     let directory = TempDir::new().unwrap();
     let authority = load(directory.path()).unwrap();
-    let names = crate::control_plane_names("istio-system", "cluster.local");
+    let names = crate::control_plane_names("istiod", "istio-system", "cluster.local");
     let (issued, _) = authority.server_certificate(&names, MINUTE, now()).unwrap();
     assert_eq!(issued.info.names, names);
     assert!(names.contains(&"istiod.istio-system.svc.cluster.local".to_owned()));

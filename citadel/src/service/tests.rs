@@ -4,7 +4,7 @@ use tempfile::TempDir;
 use tonic::Code;
 
 use super::*;
-use crate::authority::Options;
+use crate::authority::{Authority, Options};
 use crate::token::tests::Issuer;
 
 struct Fixture {
@@ -20,7 +20,11 @@ fn fixture() -> Fixture {
         Authority::load_or_create(state.path(), Options::default(), SystemTime::now()).unwrap();
     let issuer = Issuer::new();
     let registry = Registry::new();
-    let service = CaService::new(Arc::new(authority), Arc::new(issuer.verifier()), &registry);
+    let service = CaService::new(
+        Live::fixed(authority),
+        Arc::new(issuer.verifier()),
+        &registry,
+    );
     Fixture {
         _state: state,
         issuer,

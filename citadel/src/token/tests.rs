@@ -1,6 +1,7 @@
 use std::fs;
+use std::path::PathBuf;
 
-use jsonwebtoken::{EncodingKey, Header};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rcgen::{KeyPair, PublicKeyData};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -46,7 +47,7 @@ impl Issuer {
     }
 
     pub(crate) fn verifier(&self) -> Verifier {
-        Verifier::new(&self.path(), ISSUER, AUDIENCE)
+        Verifier::key_file(&self.path(), ISSUER, AUDIENCE)
     }
 
     fn sign(&self, claims: &Value) -> String {
@@ -80,10 +81,10 @@ fn with(key: &str, value: Value) -> Value {
     claims
 }
 
-#[test]
-fn reads_the_service_account() {
+#[tokio::test]
+async fn reads_the_service_account() {
     let issuer = Issuer::new();
-    let caller = issuer.verifier().verify(&issuer.token()).unwrap();
+    let caller = issuer.verifier().verify(&issuer.token()).await.unwrap();
     assert_eq!(caller.pod.as_deref(), Some("reviews-v1-abc"));
     let id = caller.spiffe_id(&TrustDomain::default()).unwrap();
     assert_eq!(
@@ -92,8 +93,8 @@ fn reads_the_service_account() {
     );
 }
 
-#[test]
-fn refuses_by_audience_issuer_time_and_subject() {
+#[tokio::test]
+async fn refuses_by_audience_issuer_time_and_subject() {
     let issuer = Issuer::new();
     let verifier = issuer.verifier();
     let now = jsonwebtoken::get_current_timestamp();
@@ -116,27 +117,29 @@ fn refuses_by_audience_issuer_time_and_subject() {
     ] {
         let error = verifier
             .verify(&issuer.sign(&with(key, value)))
+            .await
             .unwrap_err()
             .to_string();
         assert!(error.contains(part), "{error}");
     }
     assert!(matches!(
-        verifier.verify("a.b.c"),
+        verifier.verify("a.b.c").await,
         Err(TokenError::Damaged { .. })
     ));
     assert!(matches!(
-        verifier.verify(&"a".repeat(20_000)),
+        verifier.verify(&"a".repeat(20_000)).await,
         Err(TokenError::Damaged { .. })
     ));
 }
 
-#[test]
-fn refuses_a_signature_of_another_key_and_no_signature() {
+#[tokio::test]
+async fn refuses_a_signature_of_another_key_and_no_signature() {
     let issuer = Issuer::new();
     let impostor = Issuer::new();
     let error = issuer
         .verifier()
         .verify(&impostor.token())
+        .await
         .unwrap_err()
         .to_string();
     assert!(error.contains("signature is wrong"), "{error}");
@@ -145,36 +148,36 @@ fn refuses_a_signature_of_another_key_and_no_signature() {
     // {"alg":"none","kid":"one"}
     parts[0] = "eyJhbGciOiJub25lIiwia2lkIjoib25lIn0";
     parts[2] = "";
-    assert!(issuer.verifier().verify(&parts.join(".")).is_err());
+    assert!(issuer.verifier().verify(&parts.join(".")).await.is_err());
 }
 
-#[test]
-fn follows_a_change_of_keys() {
+#[tokio::test]
+async fn follows_a_change_of_keys() {
     let mut issuer = Issuer::new();
     let verifier = issuer.verifier();
     let old = issuer.token();
-    verifier.verify(&old).unwrap();
+    verifier.verify(&old).await.unwrap();
     issuer.key = KeyPair::generate().unwrap();
     issuer.kid = "two";
     assert!(matches!(
-        verifier.verify(&issuer.token()),
+        verifier.verify(&issuer.token()).await,
         Err(TokenError::UnknownKey { .. })
     ));
     issuer.publish();
-    verifier.verify(&issuer.token()).unwrap();
+    verifier.verify(&issuer.token()).await.unwrap();
     assert!(matches!(
-        verifier.verify(&old),
+        verifier.verify(&old).await,
         Err(TokenError::UnknownKey { .. })
     ));
 }
 
-#[test]
-fn says_that_the_key_file_is_missing() {
+#[tokio::test]
+async fn says_that_the_key_file_is_missing() {
     let issuer = Issuer::new();
     let verifier = issuer.verifier();
     fs::remove_file(issuer.path()).unwrap();
     assert!(matches!(
-        verifier.verify(&issuer.token()),
+        verifier.verify(&issuer.token()).await,
         Err(TokenError::Keys { .. })
     ));
 }

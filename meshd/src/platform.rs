@@ -1,0 +1,28 @@
+//! What the control plane runs on: files of one machine, or a Kubernetes cluster.
+
+pub(crate) mod files;
+pub(crate) mod kubernetes;
+
+use std::sync::Arc;
+
+use mesh_citadel::{Live, Verifier};
+use mesh_injector::Inputs;
+use mesh_kubernetes::lease::Campaign;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// What a platform gives to the parts that all of them have.
+pub(crate) struct Platform {
+    /// What signs.
+    pub(crate) authority: Live,
+    /// Who calls.
+    pub(crate) verifier: Arc<Verifier>,
+    /// Where discovery reads.
+    pub(crate) discovery: mesh_pilot::Options,
+    /// What pods are injected with, where there are webhooks.
+    pub(crate) injection: Option<watch::Receiver<Option<Inputs>>>,
+    /// Candidacies, given up at the end.
+    pub(crate) campaigns: Vec<Campaign>,
+    /// What runs beside the servers; ended with them.
+    pub(crate) tasks: JoinSet<()>,
+}
