@@ -7,6 +7,7 @@ use std::path::Path;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use mesh_config::{Kind, PlannedKind, schema};
+use mesh_helm::{Chart, Release};
 use mesh_kubernetes::kube::api::{
     Api, DynamicObject, ListParams, Patch, PatchParams, ValidationDirective,
 };
@@ -15,6 +16,21 @@ use mesh_kubernetes::kube::runtime::wait::{await_condition, conditions};
 use mesh_kubernetes::kube::{self, Client, ResourceExt};
 use mesh_kubernetes::testing::ApiServer;
 use serde_json::{Value, json};
+
+#[test]
+fn the_base_chart_installs_the_definitions() {
+    let chart = Chart::builtin("base").unwrap();
+    let release = Release::new("base", "istio-system");
+    let mut rendered: Vec<Value> = chart
+        .render(&release, &json!({}))
+        .unwrap()
+        .into_iter()
+        .map(|object| object.manifest)
+        .filter(|manifest| manifest["kind"] == "CustomResourceDefinition")
+        .collect();
+    rendered.sort_by_key(|definition| definition["metadata"]["name"].to_string());
+    assert_eq!(rendered, schema::definitions());
+}
 
 /// One server for all: starting it is what takes the time.
 #[tokio::test]

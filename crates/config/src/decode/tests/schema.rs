@@ -197,16 +197,17 @@ pub(super) fn assert_conforms(text: &str) {
 }
 
 #[test]
-fn samples_satisfy_the_schemas() {
-    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../samples");
-    let mut directories = vec![samples];
+fn samples_and_seeds_of_the_fuzzer_satisfy_the_schemas() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let seeds = root.join("fuzz/seeds/manifests");
+    let mut directories = vec![root.join("samples"), seeds.clone()];
     let mut checked = 0;
     while let Some(directory) = directories.pop() {
         for entry in std::fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 directories.push(path);
-            } else if path.extension().is_some_and(|e| e == "yaml") {
+            } else if path.extension().is_some_and(|e| e == "yaml") || path.starts_with(&seeds) {
                 assert_conforms(&std::fs::read_to_string(path).unwrap());
                 checked += 1;
             }
