@@ -224,14 +224,19 @@ impl Keeper {
         Ok(writes)
     }
 
-    /// What becomes of the self-signed root: restored, succeeded, or asked to be.
+    /// What becomes of the self-signed root: made, restored, or succeeded.
     fn own_write(
         &self,
         signing: &Authority,
         now: SystemTime,
     ) -> Result<Option<Write>, AuthorityError> {
+        let new_root = || make_root(&self.settings.authority.trust_domain, now);
         let (Some(own), Some(kept)) = (&self.own, &self.own_secret) else {
-            return Ok(None);
+            tracing::info!("made a self-signed root: the plugged-in authority is gone");
+            let (certificate, key) = new_root()?;
+            let namespace = &self.settings.namespace;
+            let new = secret::new_self_signed(namespace, &certificate, &key);
+            return Ok(Some(Write::Create(new)));
         };
         if self.own_lost {
             return Ok(Some(Write::Create(secret::recreated(kept))));
@@ -243,7 +248,7 @@ impl Keeper {
             }
             None if aged(own, now) || secret::rotation_asked(kept) => {
                 tracing::info!("the self-signed root gets a successor");
-                let (certificate, key) = make_root(&self.settings.authority.trust_domain, now)?;
+                let (certificate, key) = new_root()?;
                 secret::with_next(kept.clone(), certificate, key)
             }
             _ => return Ok(None),

@@ -305,6 +305,21 @@ fn a_plugged_in_authority_wins_once_its_root_is_known() {
 }
 
 #[test]
+fn without_the_plugged_in_authority_a_self_signed_root_takes_over_in_time() {
+    let operator = Operator::new("Root");
+    let mut replica = Replica::new();
+    let plugged_in = operator.plugs_in("");
+    replica.sees(secret::PLUGGED_IN, Some(plugged_in)).unwrap();
+    let first = replica.leads();
+    replica.sees(secret::PLUGGED_IN, None).unwrap();
+    let both = replica.leads();
+    assert_eq!(both.certificate(), first.certificate());
+    assert_eq!(roots(&both), 2);
+    replica.now += PROPAGATION;
+    assert_eq!(replica.leads().origin(), Origin::SelfSigned);
+}
+
+#[test]
 fn a_broken_key_is_named_and_the_last_good_authority_stays() {
     let operator = Operator::new("Root");
     let mut replica = Replica::new();
