@@ -104,7 +104,7 @@ async fn ready(
     }
     let lines: Vec<String> = left.iter().map(|one| format!("  {}", one.line())).collect();
     bail!(
-        "not ready in time (--readiness-timeout):\n{}",
+        "not ready in time (--readiness-timeout gives more):\n{}",
         lines.join("\n")
     )
 }

@@ -1,5 +1,6 @@
 //! Progress, a line per step: one that changes on a terminal, plain ones elsewhere.
 
+use std::collections::HashSet;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,8 @@ const WRAP_AGAIN: &str = "\x1b[?7h";
 pub(crate) struct Step {
     title: String,
     note: String,
+    /// Notes that stand on lines of their own already: what flaps is told once.
+    told: HashSet<String>,
     begun: Instant,
     terminal: bool,
     ended: bool,
@@ -25,6 +28,7 @@ impl Step {
         let step = Self {
             title: title.to_owned(),
             note: String::new(),
+            told: HashSet::new(),
             begun: Instant::now(),
             terminal: std::io::stdout().is_terminal(),
             ended: false,
@@ -35,11 +39,10 @@ impl Step {
 
     /// Shows what the step waits for.
     pub(crate) fn note(&mut self, note: &str) {
-        let changed = self.note != note;
         note.clone_into(&mut self.note);
         if self.terminal {
             self.draw();
-        } else if changed && !note.is_empty() {
+        } else if self.told.insert(note.to_owned()) {
             write(&format!("  {}: {note}\n", self.title));
         }
     }
@@ -64,8 +67,9 @@ impl Step {
     fn end(&self, mark: &str, result: &str) {
         let erase = if self.terminal { "\r\x1b[K" } else { "" };
         let took = format!("({})", seconds(self.begun.elapsed()));
+        let gap = if result.is_empty() { "" } else { "  " };
         write(&format!(
-            "{erase}{mark} {}  {result} {}\n",
+            "{erase}{mark} {}{gap}{result} {}\n",
             self.title,
             took.dimmed()
         ));

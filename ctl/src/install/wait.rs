@@ -115,7 +115,7 @@ async fn around(cluster: &Cluster, object: &Value) -> anyhow::Result<Around> {
     })
 }
 
-/// The last line that a container wrote before it ended, if the API server can get at it.
+/// What a container wrote before it ended, if the API server can get at it.
 async fn last_words(
     cluster: &Cluster,
     namespace: &str,
@@ -128,11 +128,37 @@ async fn last_words(
         );
         let request = http::Request::get(path).body(Vec::new()).ok()?;
         let log = Box::pin(cluster.client().request_text(request)).await;
-        let log = log.unwrap_or_default();
-        let last = log.lines().rev().find(|line| !line.trim().is_empty());
-        if let Some(line) = last {
-            return Some(line.trim().to_owned());
+        if let Some(line) = telling_line(&log.unwrap_or_default()) {
+            return Some(line.to_owned());
         }
     }
     None
+}
+
+/// The last line that speaks of an error, or else the last one.
+fn telling_line(log: &str) -> Option<&str> {
+    let lines = log.lines().map(str::trim).rev();
+    // This comes in place of a log that a node has thrown away.
+    let lines = lines.filter(|line| !line.starts_with("unable to retrieve container logs"));
+    let lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+    let error = lines
+        .iter()
+        .find(|line| line.to_ascii_lowercase().contains("error"));
+    error.or(lines.first()).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_tells_more_than_the_last_line() {
+        let log = "starting\nerror: no flag --x\n\nFor more information, try '--help'.\n";
+        assert_eq!(telling_line(log), Some("error: no flag --x"));
+        assert_eq!(telling_line("a\nb\n\n"), Some("b"));
+        assert_eq!(
+            telling_line("unable to retrieve container logs for x"),
+            None
+        );
+    }
 }

@@ -72,6 +72,10 @@ pub(crate) async fn get(
     {
         Ok(answer) => Ok(answer),
         Err(error) => match forward.reason().await {
+            // The rest tells only of the node's namespaces.
+            Some(reason) if reason.contains("connection refused") => {
+                Err(anyhow!("nobody listens on port {port} of it"))
+            }
             Some(reason) => Err(anyhow!("port {port}: {}", reason.trim())),
             None => Err(error.context(format!("GET {path} on port {port}"))),
         },

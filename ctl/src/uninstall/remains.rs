@@ -12,50 +12,41 @@ use crate::install::manifest::COMPONENT;
 
 /// The ConfigMap with the mesh's root certificate, in every namespace.
 const TRUST_BUNDLE: &str = "istio-ca-root-cert";
-/// The Secret of a certificate authority that the control plane made itself.
-const OWN_AUTHORITY: &str = "istio-ca-secret";
+/// Secrets of the certificate authority that the control plane made itself: the authority, and the
+/// roots that are trusted.
+const OWN_AUTHORITY: [&str; 2] = ["istio-ca-secret", "citadel-trust"];
 /// How the names of the control plane's leases begin.
 const LEASES: &str = "istio-";
 
 /// What the control plane made while it ran: certificates and leases in `namespaces`, its trust
-/// bundle everywhere. With a control plane of another origin in the cluster, the trust bundle is
-/// that one's, and stays.
+/// bundle everywhere. All of that is shared with a control plane of another origin, if there is one;
+/// then nothing of it is to go.
 pub(super) async fn of_control_plane(
     cluster: &Cluster,
     namespaces: &BTreeSet<String>,
 ) -> anyhow::Result<Vec<ObjectId>> {
-    let mut made = Vec::new();
-    for namespace in namespaces {
-        let named = |name: &str| ListParams::default().fields(&format!("metadata.name={name}"));
-        made.extend(
-            cluster
-                .list_kind(("v1", "Secret"), Some(namespace), &named(OWN_AUTHORITY))
-                .await?,
-        );
-        let leases = ("coordination.k8s.io/v1", "Lease");
-        let leases = cluster
-            .list_kind(leases, Some(namespace), &ListParams::default())
-            .await?;
-        made.extend(
-            leases
-                .into_iter()
-                .filter(|one| text(&one["metadata"], "name").starts_with(LEASES)),
-        );
-    }
     let istiods = ListParams::default().labels("app=istiod");
     let istiods = cluster
         .list_kind(("apps/v1", "Deployment"), None, &istiods)
         .await?;
-    let foreign = istiods
-        .iter()
-        .any(|one| one["metadata"]["labels"][COMPONENT].is_null());
-    if !foreign {
-        let bundles = ListParams::default().fields(&format!("metadata.name={TRUST_BUNDLE}"));
-        made.extend(
-            cluster
-                .list_kind(("v1", "ConfigMap"), None, &bundles)
-                .await?,
-        );
+    let mut labels = istiods.iter().map(|one| &one["metadata"]["labels"]);
+    if labels.any(|labels| labels[COMPONENT].is_null()) {
+        return Ok(Vec::new());
+    }
+    let named = |name: &str| ListParams::default().fields(&format!("metadata.name={name}"));
+    let mut made = cluster
+        .list_kind(("v1", "ConfigMap"), None, &named(TRUST_BUNDLE))
+        .await?;
+    for namespace in namespaces {
+        for name in OWN_AUTHORITY {
+            let which = named(name);
+            let secrets = cluster.list_kind(("v1", "Secret"), Some(namespace), &which);
+            made.extend(secrets.await?);
+        }
+        let (leases, all) = (("coordination.k8s.io/v1", "Lease"), ListParams::default());
+        let mut leases = cluster.list_kind(leases, Some(namespace), &all).await?;
+        leases.retain(|one| text(&one["metadata"], "name").starts_with(LEASES));
+        made.extend(leases);
     }
     made.iter().map(ObjectId::of).collect()
 }
