@@ -32,14 +32,20 @@ const DEFAULT_ASSETS: &str = "/usr/local/kubebuilder/bin";
 /// Issuer of the server's service account tokens.
 pub const TOKEN_ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 
+/// Directories of the store, and of its copy.
+const STORE: &str = "store";
+const COPY: &str = "copy";
+
 /// On a loaded machine of two cores a start was seen to take 25 s.
 const START_WITHIN: Duration = Duration::from_secs(120);
 
 /// A running API server with a store of its own.
 pub struct ApiServer {
     server: Option<Process>,
-    _etcd: Process,
+    etcd: Option<Process>,
     binary: PathBuf,
+    etcd_binary: PathBuf,
+    peer_port: u16,
     port: u16,
     etcd_port: u16,
     pki: Pki,
@@ -56,7 +62,7 @@ impl ApiServer {
     /// # Panics
     /// If they are there and don't come up within two minutes; with the end of their logs.
     pub async fn start() -> Option<ApiServer> {
-        let Some((binary, etcd)) = binaries() else {
+        let Some((binary, etcd_binary)) = binaries() else {
             eprintln!(
                 "SKIPPED: no kube-apiserver and etcd in $KUBEBUILDER_ASSETS or {DEFAULT_ASSETS} \
                  (`setup-envtest use` fetches them)"
@@ -67,11 +73,12 @@ impl ApiServer {
         let [port, etcd_port, peer_port] = free_ports();
         let pki = Pki::create(directory.path());
         let kubeconfig = pki.kubeconfig(port, "admin", Some("system:masters"));
-        let etcd = start_etcd(&etcd, directory.path(), etcd_port, peer_port);
         let mut server = ApiServer {
             server: None,
-            _etcd: etcd,
+            etcd: None,
             binary,
+            etcd_binary,
+            peer_port,
             port,
             etcd_port,
             pki,
@@ -117,6 +124,32 @@ impl ApiServer {
         self.server = None;
     }
 
+    /// Keeps a copy of the store as it is now. The API server is restarted for it.
+    ///
+    /// # Panics
+    /// If it does not come up again, or the copy can't be made.
+    pub async fn save(&mut self) {
+        self.replace_store(STORE, COPY).await;
+    }
+
+    /// Restarts the API server over the copy of the store that [`ApiServer::save`] made: its
+    /// versions are older than what clients have seen.
+    ///
+    /// # Panics
+    /// If it does not come up, or there is no copy.
+    pub async fn set_back(&mut self) {
+        self.replace_store(COPY, STORE).await;
+    }
+
+    async fn replace_store(&mut self, from: &str, to: &str) {
+        self.stop();
+        self.etcd = None;
+        let place = |name: &str| self.directory.path().join(name);
+        let _ = std::fs::remove_dir_all(place(to));
+        copy(&place(from), &place(to)).expect("copy the store");
+        self.restart().await;
+    }
+
     /// Starts the API server (again) at the same address over the same store, and waits until it
     /// is ready.
     ///
@@ -124,6 +157,9 @@ impl ApiServer {
     /// If it does not come up.
     pub async fn restart(&mut self) {
         self.stop();
+        if self.etcd.is_none() {
+            self.etcd = Some(self.start_etcd());
+        }
         self.server = Some(self.start_server());
         let deadline = Instant::now() + START_WITHIN;
         loop {
@@ -151,6 +187,21 @@ impl ApiServer {
         client.request_text(request).await?;
         let namespaces: Api<Namespace> = Api::all(client);
         namespaces.get("default").await.map(drop)
+    }
+
+    fn start_etcd(&self) -> Process {
+        let directory = self.directory.path();
+        let url = format!("http://127.0.0.1:{}", self.etcd_port);
+        Process::start(
+            directory,
+            &self.etcd_binary,
+            &[
+                format!("--data-dir={}", directory.join(STORE).display()),
+                format!("--listen-client-urls={url}"),
+                format!("--advertise-client-urls={url}"),
+                format!("--listen-peer-urls=http://127.0.0.1:{}", self.peer_port),
+            ],
+        )
     }
 
     fn start_server(&self) -> Process {
@@ -189,18 +240,18 @@ impl ApiServer {
     }
 }
 
-fn start_etcd(binary: &Path, directory: &Path, port: u16, peer_port: u16) -> Process {
-    let url = format!("http://127.0.0.1:{port}");
-    Process::start(
-        directory,
-        binary,
-        &[
-            format!("--data-dir={}", directory.join("store").display()),
-            format!("--listen-client-urls={url}"),
-            format!("--advertise-client-urls={url}"),
-            format!("--listen-peer-urls=http://127.0.0.1:{peer_port}"),
-        ],
-    )
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &to)?;
+        } else {
+            std::fs::copy(entry.path(), to)?;
+        }
+    }
+    Ok(())
 }
 
 async fn client_of(kubeconfig: &Path) -> Client {

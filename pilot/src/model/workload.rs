@@ -49,6 +49,11 @@ const LOCALITY_LABEL: &str = "istio-locality";
 const TEMPLATE_HASH: &str = "pod-template-hash";
 
 impl Workload {
+    /// Whether it says itself where it is, by Istio's label: that counts more than its node's place.
+    pub fn names_locality(&self) -> bool {
+        self.labels.contains_key(LOCALITY_LABEL)
+    }
+
     /// The container port that a service port leads to; `None` if the name is unknown.
     pub fn resolve(&self, target: &TargetPort) -> Option<u16> {
         match target {

@@ -315,10 +315,11 @@ impl Registry {
     }
 }
 
-/// The workload where its node is, unless it says itself where it is.
+/// The workload where its node is, unless it says itself where it is. Newer clusters copy some of a
+/// node's labels to its pods: region and zone, but no subzone, and as they were then.
 fn located(workload: &Arc<Workload>, nodes: &HashMap<&str, &Locality>) -> Arc<Workload> {
     match nodes.get(workload.node.as_str()) {
-        Some(locality) if workload.locality.is_empty() && !locality.is_empty() => {
+        Some(locality) if !workload.names_locality() && !locality.is_empty() => {
             Arc::new(Workload {
                 locality: Locality::clone(locality),
                 ..Workload::clone(workload)

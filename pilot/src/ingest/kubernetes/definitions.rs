@@ -208,9 +208,8 @@ pub(super) async fn follow_kind(
         }
         if now != Served::Unknown {
             follower.tell(name(kind), vec![absent(kind, now)]).await?;
-            let mut outcome = objects.clear();
-            outcome.listed = true;
-            follower.report(kind.as_str(), outcome).await?;
+            follower.report(kind.as_str(), objects.clear()).await?;
+            follower.initially_done().await?;
         }
         if served.changed().await.is_err() {
             return Ok(());

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use kube::Client;
 
 use super::collection::Collection;
-use super::metrics::Metrics;
+use super::metrics::{Lost, Metrics};
 use super::objects::{Objects, Outcome};
 use super::watch::{Failure, Watch};
 use crate::ingest::{Batch, Closed, Problem, Sink};
@@ -130,22 +130,24 @@ impl Follower {
         let Outcome {
             batch,
             happened,
-            lists,
             listed,
         } = outcome;
-        self.metrics.listed(kind, lists);
         self.metrics.happened(kind, &happened);
         if !batch.events.is_empty() || !batch.problems.is_empty() {
             self.sink.send(batch).await?;
         }
         if listed {
+            self.metrics.listed(kind);
             self.initially_done().await?;
         }
         Ok(())
     }
 
     /// This collection is known. The last one to say so ends the initial listing.
-    async fn initially_done(&mut self) -> Result<(), Closed> {
+    ///
+    /// # Errors
+    /// [`Closed`] if nobody listens any more.
+    pub(super) async fn initially_done(&mut self) -> Result<(), Closed> {
         if std::mem::take(&mut self.awaited) && self.initial.0.fetch_sub(1, Ordering::AcqRel) == 1 {
             let synced = Batch {
                 synced: true,
@@ -162,7 +164,7 @@ pub(super) struct Trouble {
     metrics: Metrics,
     wait: Duration,
     last: Option<Instant>,
-    unreachable: bool,
+    unreachable: Option<Lost>,
     /// The place of the problem that was reported.
     reported: Option<String>,
 }
@@ -173,16 +175,14 @@ impl Trouble {
             metrics,
             wait: FIRST_WAIT,
             last: None,
-            unreachable: false,
+            unreachable: None,
             reported: None,
         }
     }
 
     /// The server answers: the place whose problem is to be taken back.
     fn over(&mut self) -> Option<String> {
-        if std::mem::take(&mut self.unreachable) {
-            self.metrics.found();
-        }
+        self.unreachable = None;
         self.reported.take()
     }
 
@@ -190,8 +190,8 @@ impl Trouble {
     fn meet(&mut self, collection: &Collection, failure: &Failure) -> Option<(String, Problem)> {
         match failure {
             Failure::Unreachable(_) => {
-                if !std::mem::replace(&mut self.unreachable, true) {
-                    self.metrics.lost(failure);
+                if self.unreachable.is_none() {
+                    self.unreachable = Some(self.metrics.lost(failure));
                 }
                 None
             }
@@ -219,14 +219,5 @@ impl Trouble {
             _ => FIRST_WAIT,
         };
         self.wait
-    }
-}
-
-impl Drop for Trouble {
-    /// The watch is given up: it waits for nothing any more.
-    fn drop(&mut self) {
-        if self.unreachable {
-            self.metrics.found();
-        }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use mesh_config::Kind;
-use mesh_telemetry::metrics::{CounterFamily, GaugeFamily, Registry};
+use mesh_telemetry::metrics::{CounterFamily, GaugeFamily, GaugeGuard, Registry};
 use parking_lot::Mutex;
 
 use super::objects::Happened;
@@ -24,7 +24,7 @@ pub(super) struct Metrics {
 /// Watches that can't reach the server now.
 #[derive(Debug, Default)]
 struct Outage {
-    watches: i64,
+    watches: usize,
     since: Option<Instant>,
 }
 
@@ -61,8 +61,8 @@ impl Metrics {
         }
     }
 
-    pub(super) fn listed(&self, kind: &str, lists: usize) {
-        self.lists.with(&[kind]).add(lists as u64);
+    pub(super) fn listed(&self, kind: &str) {
+        self.lists.with(&[kind]).inc();
     }
 
     pub(super) fn happened(&self, kind: &str, happened: &[Happened]) {
@@ -91,10 +91,9 @@ impl Metrics {
     }
 
     /// A watch can't reach the server. The first one tells; the others would say the same.
-    pub(super) fn lost(&self, failure: &Failure) {
+    pub(super) fn lost(&self, failure: &Failure) -> Lost {
         let mut outage = self.outage.lock();
         outage.watches += 1;
-        self.interrupted.with(&[]).set(outage.watches);
         if outage.since.is_none() {
             outage.since = Some(Instant::now());
             tracing::warn!(
@@ -102,20 +101,28 @@ impl Metrics {
                 "the API server is out of reach: the mesh goes on with what is known"
             );
         }
+        Lost {
+            outage: Arc::clone(&self.outage),
+            _counted: self.interrupted.with(&[]).hold(),
+        }
     }
+}
 
-    /// A watch reaches the server again.
-    pub(super) fn found(&self) {
+/// A watch that can't reach the server; dropped when it does again, or is given up.
+pub(super) struct Lost {
+    outage: Arc<Mutex<Outage>>,
+    _counted: GaugeGuard,
+}
+
+impl Drop for Lost {
+    fn drop(&mut self) {
         let mut outage = self.outage.lock();
         outage.watches -= 1;
-        self.interrupted.with(&[]).set(outage.watches);
         if outage.watches == 0
             && let Some(since) = outage.since.take()
         {
-            tracing::info!(
-                after_seconds = since.elapsed().as_secs(),
-                "the API server answers again"
-            );
+            let after_seconds = since.elapsed().as_secs();
+            tracing::info!(after_seconds, "the API server answers again");
         }
     }
 }

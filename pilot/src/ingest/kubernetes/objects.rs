@@ -47,8 +47,6 @@ pub(super) struct Outcome {
     pub(super) batch: Batch,
     /// For metrics.
     pub(super) happened: Vec<Happened>,
-    /// How many lists were begun.
-    pub(super) lists: usize,
     /// A list was completed.
     pub(super) listed: bool,
 }
@@ -72,10 +70,7 @@ impl Objects {
         let mut outcome = Outcome::default();
         for told in told {
             match told {
-                Told::Listing => {
-                    self.listed = Some(BTreeSet::new());
-                    outcome.lists += 1;
-                }
+                Told::Listing => self.listed = Some(BTreeSet::new()),
                 Told::Set(object) => {
                     let key = self.key(&object);
                     if let Some(listed) = &mut self.listed {

@@ -82,14 +82,7 @@ impl Watch {
         let request = self.collection.request(&ask).map_err(Error::BuildRequest)?;
         match ask {
             Ask::Stream => {
-                match self.events(request).await {
-                    Ok(events) => self.open = Some(events),
-                    Err(Error::Api(status)) if matches!(status.code, 400 | 422) => {
-                        self.cursor.no_streams();
-                        return Ok(Vec::new());
-                    }
-                    Err(error) => return Err(error),
-                }
+                self.open = Some(self.events(request).await?);
                 Ok(vec![self.cursor.streaming()])
             }
             Ask::Watch(_) => {
@@ -167,8 +160,16 @@ impl Watch {
     }
 
     fn note(&mut self, error: &Error) -> Result<Vec<Told>, Failure> {
+        let listing = self.cursor.ask() == Ask::Stream;
         self.close();
         match error {
+            // Servers that can't stream lists say so in many ways: 400 and 422 if they are old or it
+            // is turned off, 500 if their store is too old for it.
+            Error::Api(status) if listing && !is_final(status.code) => {
+                tracing::debug!(reason = status.message, "lists are not streamed");
+                self.cursor.no_streams();
+                Ok(Vec::new())
+            }
             Error::Api(status) if status.code == 410 => {
                 tracing::info!(
                     collection = self.collection.name(),
@@ -184,6 +185,11 @@ impl Watch {
             _ => Err(Failure::Unreachable(mesh_kubernetes::explain(error))),
         }
     }
+}
+
+/// Whether another way to ask would get the same answer.
+fn is_final(code: u16) -> bool {
+    matches!(code, 401 | 403 | 404 | 410 | 429)
 }
 
 async fn list(
