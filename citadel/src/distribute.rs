@@ -32,6 +32,8 @@ const AT_ONCE: usize = 8;
 /// Pause after a round of writes: someone who writes the same ConfigMaps, such as another mesh,
 /// is not fought at full speed.
 const PAUSE: Duration = Duration::from_millis(100);
+/// An API server that doesn't answer by then is asked anew.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Pause before what failed is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -77,9 +79,10 @@ async fn write(client: &Client, state: &mut State, pem: &str) -> bool {
     if due.is_empty() {
         return false;
     }
-    let results: Vec<(String, Result<(), Error>)> = futures::stream::iter(due)
+    let results: Vec<_> = futures::stream::iter(due)
         .map(|namespace| async move {
-            let applied = Box::pin(apply(client, &namespace, pem)).await;
+            let applying = Box::pin(apply(client, &namespace, pem));
+            let applied = tokio::time::timeout(ANSWER_WITHIN, applying).await;
             (namespace, applied)
         })
         .buffer_unordered(AT_ONCE)
@@ -88,11 +91,14 @@ async fn write(client: &Client, state: &mut State, pem: &str) -> bool {
     let mut failed = false;
     for (namespace, result) in results {
         match result {
-            Ok(()) => state.written(namespace, pem),
-            Err(error) if is_going(&error) => state.gone(&namespace),
-            Err(error) => {
+            Ok(Ok(())) => state.written(namespace, pem),
+            Ok(Err(error)) if is_going(&error) => state.gone(&namespace),
+            failure => {
                 failed = true;
-                let reason = explain(&error);
+                let reason = match failure {
+                    Ok(error) => error.err().map(|error| explain(&error)).unwrap_or_default(),
+                    Err(_) => format!("no answer within {ANSWER_WITHIN:?}"),
+                };
                 tracing::warn!(namespace, config_map = CONFIG_MAP, %reason, "roots are not given out");
             }
         }

@@ -75,10 +75,12 @@ pub enum RootError {
 pub async fn open(client: Client, settings: Settings) -> Result<Root, RootError> {
     let mut pause = FIRST_PAUSE;
     loop {
-        let reason = match Box::pin(watch::open(&client, &settings)).await {
-            Ok(root) => return Ok(root),
-            Err(OpenError::Root(error)) => return Err(error),
-            Err(OpenError::Api(error)) => explain(&error),
+        let opened = Box::pin(watch::open(&client, &settings));
+        let reason = match tokio::time::timeout(ANSWER_WITHIN, opened).await {
+            Ok(Ok(root)) => return Ok(root),
+            Ok(Err(OpenError::Root(error))) => return Err(error),
+            Ok(Err(OpenError::Api(error))) => explain(&error),
+            Err(_) => NO_ANSWER.to_owned(),
         };
         tracing::warn!(
             namespace = settings.namespace,
@@ -91,6 +93,9 @@ pub async fn open(client: Client, settings: Settings) -> Result<Root, RootError>
     }
 }
 
+/// An API server that doesn't answer by then is asked anew.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+const NO_ANSWER: &str = "no answer within 10 s";
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 

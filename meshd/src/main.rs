@@ -39,7 +39,7 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(5);
 
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
-    let log = log::init(options.log_format(), &options.log_level)?;
+    let log = log::init(options.log_format(), &options.log_filter())?;
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

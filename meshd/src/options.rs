@@ -49,7 +49,7 @@ pub(crate) struct Options {
     pub(crate) monitoring_address: SocketAddr,
     /// What is logged: a level, or directives such as `info,mesh_pilot=debug`.
     #[arg(long, default_value = "info", env = "MESHD_LOG")]
-    pub(crate) log_level: String,
+    log_level: String,
     /// How log lines look.
     #[arg(long, value_enum, default_value_t)]
     log_as: LogFormat,
@@ -132,6 +132,11 @@ impl Options {
             LogFormat::Text => log::Format::Text,
             LogFormat::Json => log::Format::Json,
         }
+    }
+
+    /// kube logs as an error each request that failed, whose caller tells it with the remedy.
+    pub(crate) fn log_filter(&self) -> String {
+        format!("kube_client::client::builder=off,{}", self.log_level)
     }
 
     pub(crate) fn authority(&self) -> anyhow::Result<mesh_citadel::Options> {

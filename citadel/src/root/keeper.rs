@@ -33,16 +33,7 @@ pub(super) struct Keeper {
     signing: Option<Arc<Authority>>,
 }
 
-/// What follows from the state.
-pub(super) struct Decision {
-    /// What signs, with the roots that are trusted.
-    pub(super) authority: Authority,
-    /// What the leader has to write.
-    pub(super) writes: Vec<Write>,
-}
-
 /// A Secret to write.
-#[derive(Debug)]
 pub(super) enum Write {
     /// One that isn't there.
     Create(Secret),
@@ -134,28 +125,32 @@ impl Keeper {
         Authority::from_material(material, options, now).map(Arc::new)
     }
 
-    /// What is to be done now; `None` while there is no authority.
-    pub(super) fn decide(&mut self, now: SystemTime) -> Result<Option<Decision>, AuthorityError> {
-        let wall = Timestamp::try_from(now).unwrap_or(Timestamp::UNIX_EPOCH);
-        let candidates = self.candidates();
-        let Some(chosen) = self.choose(&candidates, wall) else {
+    /// What signs now, with the roots that are given out; `None` while there is nothing.
+    ///
+    /// # Errors
+    /// [`AuthorityError`] if a root on record is none.
+    pub(super) fn decide(&mut self, now: SystemTime) -> Result<Option<Authority>, AuthorityError> {
+        self.signing = self.choose(&self.candidates(), timestamp(now));
+        let Some(signing) = &self.signing else {
             return Ok(None);
         };
-        self.signing = Some(Arc::clone(&chosen));
-        let listed = candidates
-            .iter()
-            .flat_map(|candidate| candidate.own_roots());
-        let longest = self.settings.authority.max_ttl;
-        let trust = self.trust.advanced(listed, chosen.anchor(), longest, wall);
-        let authority = chosen.trusting(&trust.roots()).map_err(|error| {
-            // Each was a trust anchor when it was taken in, so the record was edited.
-            AuthorityError::Unusable {
+        let roots = self.trust_due(signing, now).roots();
+        let trusting = signing.trusting(&roots);
+        trusting
+            .map(Some)
+            .map_err(|error| AuthorityError::Unusable {
                 place: format!("Secret {}/{}", self.settings.namespace, trust::NAME),
                 reason: error.to_string(),
-            }
-        })?;
-        let writes = self.writes(&chosen, &trust, now)?;
-        Ok(Some(Decision { authority, writes }))
+            })
+    }
+
+    /// The record of trusted roots as it must be.
+    fn trust_due(&self, signing: &Authority, now: SystemTime) -> Trust {
+        let candidates = self.candidates();
+        let listed = candidates.iter().flat_map(|one| one.own_roots());
+        let longest = self.settings.authority.max_ttl;
+        self.trust
+            .advanced(listed, signing.anchor(), longest, timestamp(now))
     }
 
     /// What might sign, the preferred one first.
@@ -205,45 +200,65 @@ impl Keeper {
             .cloned()
     }
 
-    fn writes(
-        &self,
-        chosen: &Arc<Authority>,
-        trust: &Trust,
-        now: SystemTime,
-    ) -> Result<Vec<Write>, AuthorityError> {
+    /// What the leader has to write, after [`Keeper::decide`].
+    ///
+    /// # Errors
+    /// [`AuthorityError::Generate`] if no successor can be made.
+    pub(super) fn writes(&self, now: SystemTime) -> Result<Vec<Write>, AuthorityError> {
+        let Some(signing) = &self.signing else {
+            return Ok(Vec::new());
+        };
         let mut writes = Vec::new();
-        if *trust != self.trust {
+        let trust = self.trust_due(signing, now);
+        if trust != self.trust {
             let version = self.trust_version.clone();
-            let exists = version.is_some();
             let kept = trust.to_secret(&self.settings.namespace, version);
-            writes.push(if exists {
-                Write::Replace(kept)
-            } else {
-                Write::Create(kept)
+            writes.push(match self.trust_version {
+                Some(_) => Write::Replace(kept),
+                None => Write::Create(kept),
             });
         }
-        if let (None, Some(own), Some(kept)) = (&self.plugged_in, &self.own, &self.own_secret) {
-            let promote = self
-                .next
-                .as_ref()
-                .is_some_and(|next| next.certificate() == chosen.certificate());
-            if self.own_lost {
-                writes.push(Write::Create(secret::recreated(kept)));
-            } else if promote {
-                tracing::info!("the self-signed root's successor signs from now on");
-                writes.push(Write::Replace(secret::promoted(kept.clone())));
-            } else if self.next.is_none() && (aged(own, now) || secret::rotation_asked(kept)) {
-                tracing::info!("made a successor of the self-signed root");
-                let (certificate, key) = make_root(&self.settings.authority.trust_domain, now)?;
-                writes.push(Write::Replace(secret::with_next(
-                    kept.clone(),
-                    certificate,
-                    key,
-                )));
-            }
+        if self.plugged_in.is_none() {
+            writes.extend(self.own_write(signing, now)?);
         }
         Ok(writes)
     }
+
+    /// What becomes of the self-signed root: made, restored, or succeeded.
+    fn own_write(
+        &self,
+        signing: &Authority,
+        now: SystemTime,
+    ) -> Result<Option<Write>, AuthorityError> {
+        let new_root = || make_root(&self.settings.authority.trust_domain, now);
+        let (Some(own), Some(kept)) = (&self.own, &self.own_secret) else {
+            tracing::info!("made a self-signed root: the plugged-in authority is gone");
+            let (certificate, key) = new_root()?;
+            let namespace = &self.settings.namespace;
+            let new = secret::new_self_signed(namespace, &certificate, &key);
+            return Ok(Some(Write::Create(new)));
+        };
+        if self.own_lost {
+            return Ok(Some(Write::Create(secret::recreated(kept))));
+        }
+        let write = match &self.next {
+            Some(next) if next.certificate() == signing.certificate() => {
+                tracing::info!("the self-signed root's successor takes its place");
+                secret::promoted(kept.clone())
+            }
+            None if aged(own, now) || secret::rotation_asked(kept) => {
+                tracing::info!("the self-signed root gets a successor");
+                let (certificate, key) = new_root()?;
+                secret::with_next(kept.clone(), certificate, key)
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(Write::Replace(write)))
+    }
+}
+
+fn timestamp(now: SystemTime) -> Timestamp {
+    Timestamp::try_from(now).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 fn aged(root: &Authority, now: SystemTime) -> bool {

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use mesh_identity::certificate::{CertificateInfo, to_pem};
+use mesh_identity::{TrustBundle, TrustDomain};
 use mesh_kubernetes::kube::api::ObjectMeta;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -138,8 +139,11 @@ impl Trust {
         let records: Vec<Record> =
             serde_json::from_slice(text).map_err(|error| damaged(error.to_string()))?;
         let trusted = |record: Record| {
-            let root = CertificateDer::from_pem_slice(record.certificate.as_bytes())
-                .map_err(|error| damaged(format!("no certificate: {error}")))?;
+            let pem = record.certificate.as_bytes();
+            TrustBundle::from_pem(&TrustDomain::default(), pem)
+                .map_err(|error| damaged(error.to_string()))?;
+            let root =
+                CertificateDer::from_pem_slice(pem).map_err(|error| damaged(error.to_string()))?;
             Ok(Trusted {
                 root,
                 since: record.since,

@@ -12,8 +12,8 @@ use mesh_kubernetes::kube::runtime::{WatchStreamExt as _, watcher};
 use mesh_kubernetes::kube::{Api, Client, Error};
 use tokio::sync::watch;
 
-use super::keeper::{Decision, Keeper, Write};
-use super::{OpenError, Settings, secret, trust};
+use super::keeper::{Keeper, Write};
+use super::{ANSWER_WITHIN, NO_ANSWER, OpenError, Settings, secret, trust};
 use crate::authority::{Authority, make_root};
 use crate::live::Live;
 
@@ -39,16 +39,21 @@ pub(super) async fn open(client: &Client, settings: &Settings) -> Result<Root, O
     let mut keeper = Keeper::new(settings.clone());
     for name in NAMES {
         let found = secrets.get_opt(name).await?;
-        keeper.observe(name, found, SystemTime::now())?;
+        match keeper.observe(name, found, SystemTime::now()) {
+            // What is not used need not be in order.
+            Err(error) if name == secret::SELF_SIGNED && keeper.has_authority() => {
+                tracing::warn!(%error, "not used beside the plugged-in authority");
+            }
+            observed => observed?,
+        }
     }
     if !keeper.has_authority() {
         let made = Box::pin(make(&secrets, settings)).await?;
         keeper.observe(secret::SELF_SIGNED, Some(made), SystemTime::now())?;
     }
-    let decision = keeper.decide(SystemTime::now())?;
-    let authority = decision
-        .expect("an authority was read or made just now")
-        .authority;
+    let authority = keeper
+        .decide(SystemTime::now())?
+        .expect("an authority was read or made just now");
     tracing::info!(
         origin = ?authority.origin(),
         serial = authority.info().serial,
@@ -119,21 +124,23 @@ impl Root {
     }
 
     async fn step(&mut self, leading: &watch::Receiver<bool>) {
-        let decided = self.keeper.decide(SystemTime::now());
-        let decision = match decided {
-            Ok(Some(decision)) => decision,
-            Ok(None) => return,
-            Err(error) => {
-                tracing::error!(%error, "the authority stays as it was");
-                return;
+        let now = SystemTime::now();
+        let decided = self.keeper.decide(now).and_then(|authority| {
+            if let Some(authority) = authority {
+                self.publish(authority);
             }
-        };
-        let Decision { authority, writes } = decision;
-        self.publish(authority);
-        if *leading.borrow() {
-            for write in writes {
-                self.write(write).await;
+            match *leading.borrow() {
+                true => self.keeper.writes(now),
+                false => Ok(Vec::new()),
             }
+        });
+        match decided {
+            Ok(writes) => {
+                for write in writes {
+                    self.write(write).await;
+                }
+            }
+            Err(error) => tracing::error!(%error, "the authority stays as it was"),
         }
     }
 
@@ -163,33 +170,27 @@ impl Root {
     /// Writes a Secret and takes note of it. If another has written it since, the watch tells.
     async fn write(&mut self, write: Write) {
         let parameters = PostParams::default();
-        let (name, written) = match &write {
-            Write::Create(new) => (
-                name(new),
-                Box::pin(self.secrets.create(&parameters, new)).await,
-            ),
-            Write::Replace(new) => (
-                name(new),
-                Box::pin(self.secrets.replace(name(new), &parameters, new)).await,
-            ),
+        let (Write::Create(new) | Write::Replace(new)) = &write;
+        let name = new.metadata.name.as_deref().unwrap_or_default();
+        let request = async {
+            match &write {
+                Write::Create(new) => Box::pin(self.secrets.create(&parameters, new)).await,
+                Write::Replace(new) => Box::pin(self.secrets.replace(name, &parameters, new)).await,
+            }
         };
-        match written {
-            Ok(written) => {
+        let reason = match tokio::time::timeout(ANSWER_WITHIN, request).await {
+            Ok(Ok(written)) => {
                 self.trouble = false;
-                self.observe(name, Some(written));
+                return self.observe(name, Some(written));
             }
-            Err(Error::Api(status)) if status.code == 409 => {}
-            Err(error) => {
-                if !std::mem::replace(&mut self.trouble, true) {
-                    tracing::warn!(secret = name, reason = explain(&error), "not written");
-                }
-            }
+            Ok(Err(Error::Api(status))) if status.code == 409 => return,
+            Ok(Err(error)) => explain(&error),
+            Err(_) => NO_ANSWER.to_owned(),
+        };
+        if !std::mem::replace(&mut self.trouble, true) {
+            tracing::warn!(secret = name, %reason, "not written");
         }
     }
-}
-
-fn name(secret: &Secret) -> &str {
-    secret.metadata.name.as_deref().unwrap_or_default()
 }
 
 type News = Pin<Box<dyn Stream<Item = (&'static str, Option<Secret>)> + Send>>;

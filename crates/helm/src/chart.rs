@@ -85,6 +85,14 @@ impl Chart {
         if metadata["name"].as_str().is_none() {
             return Err(malformed(shown, "Chart.yaml", "it has no name"));
         }
+        let nested = ["charts/", "crds/"].map(|directory| {
+            let mut files = files.keys();
+            files.any(|file| file.starts_with(directory))
+        });
+        if nested.contains(&true) || metadata.get("dependencies").is_some() {
+            let reason = "charts/, crds/ and dependencies are beyond this program: install this chart by Helm";
+            return Err(malformed(shown, "Chart.yaml", reason));
+        }
         Ok(Chart {
             metadata,
             values: yaml(shown, "values.yaml", &values_text)?,
@@ -148,7 +156,12 @@ fn read(
     for entry in std::fs::read_dir(directory).map_err(failed(directory))? {
         let entry = entry.map_err(failed(directory))?;
         let path = entry.path();
-        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // .helmignore, and what editors and version control leave behind.
+        if name.starts_with('.') {
+            continue;
+        }
+        let name = format!("{prefix}{name}");
         if path.is_dir() {
             read(shown, &path, &format!("{name}/"), files)?;
         } else {

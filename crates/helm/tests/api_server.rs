@@ -44,7 +44,11 @@ async fn an_api_server_takes_the_charts() {
     }
     for (rights, expected) in [(NEEDED, true), (REFUSED, false)] {
         for right in rights {
-            assert_eq!(Box::pin(is_allowed(&client, right)).await, expected, "{right:?}");
+            assert_eq!(
+                Box::pin(is_allowed(&client, right)).await,
+                expected,
+                "{right:?}"
+            );
         }
     }
 }

@@ -231,6 +231,24 @@ fn gateway_is_named_after_its_release() {
     assert_eq!(*selector, json!({"app": "edge", "istio": "edge-1"}));
 }
 
+/// A privilege that is asked for only where it is needed.
+#[test]
+fn gateway_may_listen_below_1024_if_it_is_to() {
+    let sysctls = |target: Value| {
+        let mut port = json!({"name": "http", "port": 80});
+        if !target.is_null() {
+            port["targetPort"] = target;
+        }
+        let objects = render("gateway", "edge", &json!({"service": {"ports": [port]}}));
+        let pod = &named(&objects, "Deployment").manifest["spec"]["template"]["spec"];
+        pod["securityContext"]["sysctls"].clone()
+    };
+    let low = json!([{"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}]);
+    assert_eq!(sysctls(json!(80)), low);
+    assert_eq!(sysctls(Value::Null), low);
+    assert_eq!(sysctls(json!(8080)), Value::Null);
+}
+
 #[test]
 fn gateway_takes_its_service_from_the_values() {
     let values = json!({"service": {
@@ -307,8 +325,11 @@ fn unknown_values_are_refused_with_the_key_that_was_meant() {
 fn every_case_renders() {
     for case in cases() {
         let chart = Chart::builtin(case.chart).expect("built in");
-        if let Err(error) = chart.render(&case.release, &case.values) {
-            panic!("{}: {error}", case.name);
+        let objects = chart.render(&case.release, &case.values);
+        let objects = objects.unwrap_or_else(|error| panic!("{}: {error}", case.name));
+        for object in objects {
+            let annotations = &object.manifest["metadata"]["annotations"];
+            assert!(annotations["helm.sh/hook"].is_null(), "{}", object.source);
         }
     }
 }

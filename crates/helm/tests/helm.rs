@@ -50,10 +50,24 @@ fn by_helm(chart: &str, release: &Release, values: &Value) -> Option<Result<Vec<
         return Some(Err(String::from_utf8_lossy(&output.stderr).into_owned()));
     }
     let text = String::from_utf8(output.stdout).expect("Helm prints UTF-8");
+    assert_unambiguous(&text);
     let documents = serde_yaml::Deserializer::from_str(&text)
         .map(|document| Value::deserialize(document).expect("Helm prints YAML"))
         .filter(|document| !document.is_null());
     Some(Ok(documents.collect()))
+}
+
+/// Kubernetes reads YAML 1.1, in which some plain words are truth values; we read 1.2, in which
+/// they are text. No template may leave one plain.
+fn assert_unambiguous(text: &str) {
+    for line in text.lines() {
+        let (key, value) = line.rsplit_once(": ").unwrap_or((line, line));
+        for word in [key, value].map(|part| part.trim_start_matches([' ', '-'])) {
+            let word = word.to_lowercase();
+            let ambiguous = ["y", "n", "yes", "no", "on", "off"].contains(&word.as_str());
+            assert!(!ambiguous, "quote it: {line}");
+        }
+    }
 }
 
 fn assert_as_helm(case: &Case) {

@@ -40,6 +40,14 @@ fn a_broken_chart_is_named() {
     write("values.schema.json", "{}");
     assert!(load().expect_err("malformed").contains("/values.yaml: "));
     write("values.yaml", "a: 1");
+    write(".helmignore", "*.orig");
+    write("Chart.yaml", "{name: toy, dependencies: [{name: other}]}");
+    assert!(
+        load()
+            .expect_err("nested")
+            .contains("install this chart by Helm")
+    );
+    write("Chart.yaml", "name: toy");
     let render = |template: &str| {
         write("templates/it.yaml", template);
         let chart = load().expect("loads");

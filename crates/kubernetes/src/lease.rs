@@ -184,9 +184,11 @@ impl Candidate {
             *led = leads;
             changed
         });
-        if changed {
-            let (namespace, name) = (&self.namespace, &self.name);
-            tracing::info!(%namespace, lease = %name, leads, "leadership has changed");
+        let (namespace, name) = (&self.namespace, &self.name);
+        match (changed, leads) {
+            (false, _) => {}
+            (true, true) => tracing::info!(%namespace, lease = %name, "leads from now on"),
+            (true, false) => tracing::info!(%namespace, lease = %name, "leads no longer"),
         }
     }
 

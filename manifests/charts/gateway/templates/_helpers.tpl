@@ -35,3 +35,10 @@ annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
+
+{{- /* Not empty if any port is below 1024, or has a name of which one cannot tell. */ -}}
+{{- define "gateway.listensBelow1024" -}}
+{{- range .Values.service.ports }}
+{{- if lt (int (.targetPort | default .port)) 1024 }}true{{ end }}
+{{- end }}
+{{- end -}}
