@@ -2,11 +2,13 @@
 //! and why.
 
 mod analyze;
+mod check_inject;
 mod cluster;
 mod completion;
 mod confirm;
 mod dashboard;
 mod envoy;
+mod inject;
 mod install;
 mod local;
 mod manifest;
@@ -62,6 +64,10 @@ enum Command {
     /// Show what one proxy is configured with.
     #[command(visible_alias = "pc")]
     ProxyConfig(proxy_config::ProxyConfig),
+    /// Put the proxy into the pods of manifests, as the webhook would.
+    Inject(inject::Inject),
+    /// Explain why a pod has a proxy or not, and what to change.
+    CheckInject(check_inject::CheckInject),
     /// Check mesh configuration in files without applying it.
     Validate(validate::Validate),
     /// Show what is doubtful in the configuration of a running mesh: references that lead nowhere,
@@ -100,6 +106,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Manifest(command) => manifest::run(&command),
         Command::Dashboard(command) => block_on(dashboard::run(&command)),
         Command::Local(command) => local::run(command),
+        Command::Inject(command) => block_on(inject::run(&command)),
+        Command::CheckInject(command) => block_on(check_inject::run(&command)),
         Command::Validate(command) => validate::run(&command),
         Command::Completion(command) => completion::run(&command, Cli::command()),
         Command::Analyze(command) => block_on(analyze::run(&command)),

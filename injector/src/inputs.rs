@@ -10,6 +10,7 @@ use mesh_config::MeshConfig;
 use crate::Settings;
 
 pub use kubernetes::{Cluster, watch};
+pub use version::has_native_sidecars;
 
 /// The settings of the mesh and of the injector. Cheap to clone.
 ///

@@ -33,7 +33,7 @@ use serde_json::Value;
 
 pub use annotations::warnings;
 pub use decide::{Reason, Selection};
-pub use inputs::{Cluster, Inputs, watch as watch_inputs};
+pub use inputs::{Cluster, Inputs, has_native_sidecars, watch as watch_inputs};
 pub use server::Server;
 pub use settings::{CaptureDefaults, Namespace, Readiness, Resources, Settings, ValuesError};
 

@@ -34,8 +34,9 @@ pub(super) async fn follow(client: Client, native: watch::Sender<Option<bool>>) 
     }
 }
 
-/// `minor` may end in a plus sign, with some vendors in more.
-fn has_native_sidecars(major: &str, minor: &str) -> bool {
+/// Whether an API server of that version has native sidecars. `minor` may end in a plus sign, with
+/// some vendors in more.
+pub fn has_native_sidecars(major: &str, minor: &str) -> bool {
     let digits: String = minor.chars().take_while(char::is_ascii_digit).collect();
     match (major.parse::<u32>(), digits.parse::<u32>()) {
         (Ok(1), Ok(minor)) => minor >= NATIVE_SIDECAR_MINOR,
