@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
 use futures::stream::BoxStream;
+use futures::{AsyncBufReadExt, StreamExt};
+use http::HeaderValue;
+use http::header::ACCEPT_ENCODING;
 use kube::api::{ObjectList, WatchEvent};
 use kube::{Client, Error};
 use serde_json::Value;
@@ -108,12 +110,18 @@ impl Watch {
         }
     }
 
-    async fn events(&mut self, request: http::Request<Vec<u8>>) -> Result<Events, Error> {
+    /// kube has this, too, but puts a line into the log for every stream that breaks.
+    async fn events(&mut self, mut request: http::Request<Vec<u8>>) -> Result<Events, Error> {
+        // Servers may compress each event by itself, which clients take for the end after the first.
+        let plain = HeaderValue::from_static("identity");
+        request.headers_mut().insert(ACCEPT_ENCODING, plain);
         self.opened = Instant::now();
-        let answer = self.client.request_events(request);
-        let events = timeout(ANSWER_TIME, answer)
-            .await
-            .unwrap_or_else(|_| Err(broken(NO_ANSWER)))?;
+        let answer = timeout(ANSWER_TIME, self.client.request_stream(request)).await;
+        let lines = answer.unwrap_or_else(|_| Err(broken(NO_ANSWER)))?.lines();
+        let events = lines.map(|line| {
+            let line = line.map_err(Error::ReadEvents)?;
+            serde_json::from_str(&line).map_err(Error::SerdeError)
+        });
         Ok(events.ready_chunks(CHUNK_EVENTS).boxed())
     }
 
@@ -141,6 +149,12 @@ impl Watch {
         };
         let mut told = Vec::with_capacity(chunk.len());
         for event in chunk {
+            if matches!(event, Err(Error::ReadEvents(_))) && self.opened.elapsed() > SHORTEST_STREAM
+            {
+                // Streams break for many reasons; whether the server is away shows next.
+                self.close();
+                break;
+            }
             match event.and_then(|event| self.cursor.event(event).map_err(Error::Api)) {
                 Ok(known) => told.extend(known),
                 // What came before it is good: the error will come again, or not.
