@@ -1,12 +1,16 @@
 //! The charts under a real Helm: it finds nothing wrong with them, and renders the objects that
 //! this crate renders.
 //!
-//! Helm is found by `$HELM` or on the PATH. Without one these tests say so and pass.
+//! Helm is `$HELM`, or `helm` on the PATH, or the library helm-sdkpy of `$HELM_PYTHON` (or
+//! `python3`), which also needs an API server, a private one. Without any of them the test says so
+//! and passes.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use mesh_helm::{BUILTIN, Chart, Release};
+use mesh_kubernetes::testing::ApiServer;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -15,46 +19,85 @@ mod cases;
 
 use cases::{Case, cases};
 
-/// `helm ARGS`; `None` if there is no Helm.
-fn helm(args: &[&str]) -> Option<Output> {
-    let program = std::env::var_os("HELM").unwrap_or_else(|| "helm".into());
-    match Command::new(&program).args(args).output() {
-        Ok(output) => Some(output),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            eprintln!("SKIPPED: no Helm; set $HELM or put `helm` on the PATH");
-            None
+/// A Helm, and what it needs to run.
+struct Helm {
+    command: Vec<OsString>,
+    server: Option<ApiServer>,
+}
+
+impl Helm {
+    async fn find() -> Option<Self> {
+        let variable = |name: &str, otherwise: &str| {
+            std::env::var_os(name).unwrap_or_else(|| otherwise.into())
+        };
+        let works = |command: &[OsString], args: &[&str]| {
+            let output = Command::new(&command[0])
+                .args(&command[1..])
+                .args(args)
+                .output();
+            output.is_ok_and(|output| output.status.success())
+        };
+        let program = vec![variable("HELM", "helm")];
+        if works(&program, &["version"]) {
+            return Some(Helm {
+                command: program,
+                server: None,
+            });
         }
-        Err(error) => panic!("run {}: {error}", program.display()),
+        let python = variable("HELM_PYTHON", "python3");
+        if works(std::slice::from_ref(&python), &["-c", "import helm_sdkpy"]) {
+            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/helm.py");
+            let server = Box::pin(ApiServer::start()).await?;
+            return Some(Helm {
+                command: vec![python, script.into()],
+                server: Some(server),
+            });
+        }
+        eprintln!(
+            "SKIPPED: no Helm; put `helm` on the PATH, set $HELM, or set $HELM_PYTHON to a Python \
+             that has helm-sdkpy"
+        );
+        None
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(&self.command[0]);
+        if let Some(server) = &self.server {
+            command.env("KUBECONFIG", server.kubeconfig_path());
+        }
+        let output = command.args(&self.command[1..]).args(args).output();
+        output.expect("it ran a moment ago")
+    }
+
+    /// What Helm renders, in its order; `Err` with what it says when it refuses.
+    fn render(&self, case: &Case) -> Result<Vec<Value>, String> {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), case.values.to_string()).expect("written");
+        let directory = directory(case.chart);
+        let file = file.path().display().to_string();
+        let release = &case.release;
+        let mut args = vec!["template", &release.name, &directory];
+        args.extend(["--namespace", &release.namespace, "--values", &file]);
+        args.extend(["--kube-version", &release.capabilities.kube_version]);
+        if release.upgrade {
+            args.push("--is-upgrade");
+        }
+        let output = self.run(&args);
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        let text = String::from_utf8(output.stdout).expect("Helm prints UTF-8");
+        assert_unambiguous(&text);
+        let documents = serde_yaml::Deserializer::from_str(&text)
+            .map(|document| Value::deserialize(document).expect("Helm prints YAML"))
+            .filter(|document| !document.is_null());
+        Ok(documents.collect())
     }
 }
 
 fn directory(chart: &str) -> String {
     let charts = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../manifests/charts");
     charts.join(chart).display().to_string()
-}
-
-/// What Helm renders, in its order; `Err` with what it says when it refuses.
-fn by_helm(chart: &str, release: &Release, values: &Value) -> Option<Result<Vec<Value>, String>> {
-    let file = tempfile::NamedTempFile::new().expect("a temporary file");
-    std::fs::write(file.path(), values.to_string()).expect("written");
-    let directory = directory(chart);
-    let file = file.path().display().to_string();
-    let mut args = vec!["template", &release.name, &directory];
-    args.extend(["--namespace", &release.namespace, "--values", &file]);
-    args.extend(["--kube-version", &release.capabilities.kube_version]);
-    if release.upgrade {
-        args.push("--is-upgrade");
-    }
-    let output = helm(&args)?;
-    if !output.status.success() {
-        return Some(Err(String::from_utf8_lossy(&output.stderr).into_owned()));
-    }
-    let text = String::from_utf8(output.stdout).expect("Helm prints UTF-8");
-    assert_unambiguous(&text);
-    let documents = serde_yaml::Deserializer::from_str(&text)
-        .map(|document| Value::deserialize(document).expect("Helm prints YAML"))
-        .filter(|document| !document.is_null());
-    Some(Ok(documents.collect()))
 }
 
 /// Kubernetes reads YAML 1.1, in which some plain words are truth values; we read 1.2, in which
@@ -70,10 +113,8 @@ fn assert_unambiguous(text: &str) {
     }
 }
 
-fn assert_as_helm(case: &Case) {
-    let Some(expected) = by_helm(case.chart, &case.release, &case.values) else {
-        return;
-    };
+fn assert_renders_alike(helm: &Helm, case: &Case) {
+    let expected = helm.render(case);
     let expected = expected.unwrap_or_else(|error| panic!("{}: {error}", case.name));
     let objects = Chart::builtin(case.chart)
         .expect("built in")
@@ -92,26 +133,8 @@ fn assert_as_helm(case: &Case) {
     }
 }
 
-#[test]
-fn lints() {
-    for chart in BUILTIN {
-        let Some(output) = helm(&["lint", &directory(chart)]) else {
-            return;
-        };
-        assert!(output.status.success(), "{chart}: {output:?}");
-    }
-}
-
-#[test]
-fn objects_are_helms() {
-    for case in cases() {
-        assert_as_helm(&case);
-    }
-}
-
-#[test]
-fn objects_of_an_upgrade_and_of_another_namespace_are_helms() {
-    let release = Release::new("istiod", "istio-system");
+/// What only concerns the release, not the values.
+fn releases() -> Vec<Case> {
     let case = |name: &str, release, values| Case {
         name: name.to_owned(),
         chart: "meshd",
@@ -120,30 +143,49 @@ fn objects_of_an_upgrade_and_of_another_namespace_are_helms() {
     };
     let upgrade = Release {
         upgrade: true,
-        ..release
+        ..Release::new("istiod", "istio-system")
     };
-    assert_as_helm(&case("upgrade", upgrade, json!({})));
     let elsewhere = Release::new("other", "1234");
-    assert_as_helm(&case("elsewhere", elsewhere, json!({"revision": "1-2-3"})));
+    vec![
+        case("upgrade", upgrade, json!({})),
+        case("elsewhere", elsewhere, json!({"revision": "1-2-3"})),
+    ]
 }
 
-/// Both refuse the same values.
-#[test]
-fn values_that_the_schema_refuses_are_refused_by_helm() {
-    let release = Release::new("x", "istio-system");
-    let cases = [
-        ("meshd", json!({"globl": {}})),
-        ("meshd", json!({"global": {"proxy": {"resuorces": {}}}})),
-        ("meshd", json!({"autoscaleMin": "two"})),
-        ("gateway", json!({"service": {"type": "External"}})),
-        ("base", json!({"x": 1})),
-    ];
-    for (chart, values) in cases {
-        let Some(refused) = by_helm(chart, &release, &values) else {
-            return;
-        };
-        assert!(refused.is_err(), "Helm takes {values}");
-        let ours = Chart::builtin(chart).expect("built in");
-        assert!(ours.render(&release, &values).is_err(), "we take {values}");
+/// Values that the schema refuses.
+fn refused() -> Vec<Case> {
+    let case = |chart, values: Value| Case {
+        name: values.to_string(),
+        chart,
+        release: Release::new("x", "istio-system"),
+        values,
+    };
+    vec![
+        case("meshd", json!({"globl": {}})),
+        case("meshd", json!({"global": {"proxy": {"resuorces": {}}}})),
+        case("meshd", json!({"autoscaleMin": "two"})),
+        case("gateway", json!({"service": {"type": "External"}})),
+        case("base", json!({"x": 1})),
+    ]
+}
+
+/// One test: the API server that the library needs is started once.
+#[tokio::test(flavor = "multi_thread")]
+async fn charts_are_to_helm_what_they_are_to_us() {
+    let Some(helm) = Helm::find().await else {
+        return;
+    };
+    for chart in BUILTIN {
+        let output = helm.run(&["lint", &directory(chart)]);
+        assert!(output.status.success(), "{chart}: {output:?}");
+    }
+    for case in cases().iter().chain(&releases()) {
+        assert_renders_alike(&helm, case);
+    }
+    for case in refused() {
+        assert!(helm.render(&case).is_err(), "Helm takes {}", case.name);
+        let ours = Chart::builtin(case.chart).expect("built in");
+        let ours = ours.render(&case.release, &case.values);
+        assert!(ours.is_err(), "we take {}", case.name);
     }
 }
