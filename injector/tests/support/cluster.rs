@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ApiResource, DynamicObject, PostParams};
 use kube::{Api, Client, Error};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// Waits until `condition` holds; fails after 30 s with what was waited for.
@@ -63,28 +64,19 @@ impl Check {
         created.map_err(message)
     }
 
-    /// Definitions that take any spec, as loosely as can be: what is wrong, the webhook tells.
+    /// The definitions of the kinds that are tried, as the base chart installs them.
     pub(crate) async fn crds(&self) {
+        let chart = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../manifests/charts/base/files"
+        );
+        let text = std::fs::read_to_string(format!("{chart}/crd-all.gen.yaml")).unwrap();
         let api: Api<CustomResourceDefinition> = Api::all(self.client.clone());
-        for (kind, plural) in [
-            ("VirtualService", "virtualservices"),
-            ("Gateway", "gateways"),
-        ] {
-            let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-            let crd = json!({
-                "metadata": {"name": format!("{plural}.networking.istio.io")},
-                "spec": {
-                    "group": "networking.istio.io",
-                    "scope": "Namespaced",
-                    "names": {"kind": kind, "plural": plural, "singular": kind.to_lowercase()},
-                    "versions": [{
-                        "name": "v1", "served": true, "storage": true,
-                        "schema": {"openAPIV3Schema": schema},
-                    }],
-                },
-            });
-            let crd = serde_json::from_value(crd).unwrap();
-            api.create(&PostParams::default(), &crd).await.unwrap();
+        for document in serde_yaml::Deserializer::from_str(&text) {
+            let crd = CustomResourceDefinition::deserialize(document).unwrap();
+            if ["VirtualService", "Gateway"].contains(&crd.spec.names.kind.as_str()) {
+                api.create(&PostParams::default(), &crd).await.unwrap();
+            }
         }
         let resource = resource("Gateway", "gateways");
         let gateways: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
