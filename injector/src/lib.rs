@@ -10,6 +10,7 @@
 //! Around it, for Kubernetes: [`Server`] answers the API server's webhooks, [`watch_inputs`] keeps
 //! what they inject with current, [`webhook_config`] keeps the webhooks' own configuration current.
 
+mod again;
 mod annotations;
 mod capture;
 mod decide;
@@ -101,11 +102,20 @@ pub enum InjectError {
 /// [`InjectError`]: the pod must be refused, since running it without its proxy, or with another
 /// one than was asked for, would open what the mesh's policies close.
 pub fn inject(pod: &Value, context: &Context<'_>) -> Result<Outcome, InjectError> {
-    if let Some(reason) = decide::skip(pod, context) {
-        return Ok(Outcome::Skip(reason));
+    let skipped = decide::skip(pod, context);
+    let injected_before = skipped == Some(Reason::AlreadyInjected);
+    if let (Some(reason), false) = (&skipped, injected_before) {
+        return Ok(Outcome::Skip(reason.clone()));
     }
     let plan = plan::Plan::read(pod, context)?;
     let mut injected = pod.clone();
-    plan.apply(&mut injected)?;
-    Ok(Outcome::Patch(json_patch::diff(pod, &injected)))
+    match injected_before {
+        false => plan.apply(&mut injected)?,
+        true => plan.complete(&mut injected)?,
+    }
+    let patch = json_patch::diff(pod, &injected);
+    match skipped {
+        Some(reason) if patch.is_empty() => Ok(Outcome::Skip(reason)),
+        _ => Ok(Outcome::Patch(patch)),
+    }
 }

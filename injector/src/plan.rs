@@ -12,7 +12,7 @@ use crate::sidecar::{self, PROXY_ID, Placement, ProxyContainer, Role, variable};
 use crate::volumes::{self, UserVolumes};
 use crate::workload::Workload;
 use crate::{
-    Context, INIT_CONTAINER, InjectError, PROXY_CONTAINER, annotations, image, overlay, pod,
+    Context, INIT_CONTAINER, InjectError, PROXY_CONTAINER, again, annotations, image, overlay, pod,
     probes, prometheus,
 };
 
@@ -109,6 +109,14 @@ impl<'a> Plan<'a> {
         self.place(pod, init, proxy, &mut added)?;
         self.volumes(pod, &mut added)?;
         self.metadata(pod, (&original, &workload), merge, &added)
+    }
+
+    /// Changes a pod that has its proxy already, if containers came to it since.
+    ///
+    /// # Errors
+    /// A probe names an unknown port.
+    pub(crate) fn complete(&self, pod: &mut Value) -> Result<(), InjectError> {
+        again::complete(pod, self.rewrite_probes, self.status_port())
     }
 
     fn status_port(&self) -> u16 {

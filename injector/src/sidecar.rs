@@ -205,7 +205,7 @@ pub(crate) fn variable(name: &str, value: &str) -> Value {
 }
 
 /// Sets a variable, in place of one of the same name.
-fn set_variable(env: &mut Vec<Value>, name: &str, value: &str) {
+pub(crate) fn set_variable(env: &mut Vec<Value>, name: &str, value: &str) {
     match env.iter_mut().find(|item| item["name"] == name) {
         Some(item) => *item = variable(name, value),
         None => env.push(variable(name, value)),

@@ -286,3 +286,36 @@ fn a_pod_that_is_none_is_refused() {
         assert_eq!(outcome(head, pod), expected);
     }
 }
+
+#[test]
+fn containers_that_came_after_injection_are_served_too() {
+    let head = "namespace: {name: shop, labels: {istio-injection: enabled}}";
+    let pod =
+        "metadata: {}\nspec: {containers: [{name: a, livenessProbe: {tcpSocket: {port: 1}}}]}\n";
+    let mut case = Case::parse(&format!("{head}\n---\n{pod}"));
+    let apply = |case: &mut Case| match inject(&case.pod, &case.context()).unwrap() {
+        Outcome::Patch(patch) => json_patch::patch(&mut case.pod, &patch).unwrap(),
+        Outcome::Skip(reason) => panic!("{reason}"),
+    };
+    apply(&mut case);
+    let late = serde_json::json!({"name": "late", "readinessProbe": {"httpGet": {"port": 80}}});
+    case.pod["spec"]["containers"]
+        .as_array_mut()
+        .unwrap()
+        .push(late);
+    apply(&mut case);
+    let probe = &case.pod["spec"]["containers"][1]["readinessProbe"]["httpGet"];
+    assert_eq!(probe["path"], "/app-health/late/readyz");
+    let env = case.pod["spec"]["initContainers"][1]["env"]
+        .as_array()
+        .unwrap();
+    let value = |name: &str| {
+        let found = env.iter().find(|item| item["name"] == name).unwrap();
+        found["value"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(value("ISTIO_META_APP_CONTAINERS"), "a,late");
+    let probers = value("ISTIO_KUBE_APP_PROBERS");
+    assert!(probers.contains("/app-health/a/livez") && probers.contains("/app-health/late/readyz"));
+    let again = inject(&case.pod, &case.context()).unwrap();
+    assert_eq!(again, Outcome::Skip(mesh_injector::Reason::AlreadyInjected));
+}

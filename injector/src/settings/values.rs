@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::Selector;
+use mesh_config::ProxyConfig;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -254,7 +255,10 @@ fn proxy(values: Proxy, settings: &mut Settings) -> Result<(), ValuesError> {
     let object = |value: &Value| value.as_object().is_some_and(|fields| !fields.is_empty());
     settings.seccomp_profile = values.seccomp_profile.filter(object);
     settings.lifecycle = values.lifecycle.filter(object);
-    settings.status_port = values.status_port.or(settings.status_port);
+    // The chart always says something; its default leaves the choice to MeshConfig.
+    let default = ProxyConfig::default().status_port.get();
+    let port = values.status_port.filter(|port| *port != default);
+    settings.status_port = port.or(settings.status_port);
     let timing = &mut settings.readiness;
     let delay = values.readiness_initial_delay_seconds;
     set(&mut timing.initial_delay_seconds, delay);
