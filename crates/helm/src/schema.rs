@@ -1,5 +1,7 @@
 //! Checks values against a chart's `values.schema.json`.
 
+use jsonschema::ValidationError;
+use jsonschema::error::ValidationErrorKind;
 use serde_json::Value;
 
 use crate::error::RenderError;
@@ -30,8 +32,17 @@ pub(crate) fn check(chart: &str, schema: &Value, values: &Value) -> Result<(), R
         Ok(()) => Ok(()),
         Err(error) => Err(invalid(
             dotted(error.instance_path().as_str()),
-            error.to_string(),
+            reason(&error),
         )),
+    }
+}
+
+fn reason(error: &ValidationError<'_>) -> String {
+    match error.kind() {
+        ValidationErrorKind::Enum { options } => {
+            format!("{} is none of {options}", error.instance())
+        }
+        _ => error.to_string(),
     }
 }
 

@@ -308,7 +308,7 @@ fn unknown_values_are_refused_with_the_key_that_was_meant() {
         (
             "gateway",
             json!({"service": {"type": "External"}}),
-            "value \"service.type\": \"External\" is not one of",
+            "value \"service.type\": \"External\" is none of [\"LoadBalancer\",\"NodePort\",",
         ),
     ];
     for (chart, values, expected) in cases {
