@@ -60,7 +60,10 @@ pub enum RenderError {
         nearest: Option<String>,
     },
     /// A value is of the wrong type or out of its range.
-    #[error("chart {chart}: value {path:?}: {reason}")]
+    #[error(
+        "chart {chart}: {}{reason}",
+        if path.is_empty() { String::new() } else { format!("value {path:?}: ") }
+    )]
     InvalidValue {
         /// Name of the chart.
         chart: String,

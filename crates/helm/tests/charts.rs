@@ -307,6 +307,11 @@ fn unknown_values_are_refused_with_the_key_that_was_meant() {
         ),
         (
             "gateway",
+            json!({"service": null}),
+            "chart gateway: \"service\" is a required property",
+        ),
+        (
+            "gateway",
             json!({"service": {"type": "External"}}),
             "value \"service.type\": \"External\" is none of [\"LoadBalancer\",\"NodePort\",",
         ),
