@@ -39,7 +39,7 @@ Examples:
   meshctl check-inject -l app=web -n shop
   meshctl check-inject -n shop                        a pod without any labels
 
-The exit code is 0 if the pod has a proxy, or a new one would get it.")]
+The exit code is 0 if the pod has a proxy; where none runs yet, if new ones get it.")]
 pub(crate) struct CheckInject {
     /// Pod, or KIND/NAME of what makes pods (deploy, sts, ds, rs, job, cronjob).
     #[arg(value_name = "POD|KIND/NAME")]

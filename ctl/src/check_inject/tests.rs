@@ -114,7 +114,9 @@ fn a_pod_can_rule_itself_out() {
                 json!({"metadata": {}, "hostNetwork": true}),
                 false,
                 "the pod uses the host's network",
-                Some("none: capturing its traffic would capture the node's"),
+                Some(
+                    "run it without hostNetwork, where capture would change the node's own traffic",
+                ),
             ),
             (
                 enabled(),

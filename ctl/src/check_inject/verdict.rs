@@ -102,7 +102,8 @@ fn refusal(subject: &Subject, settings: Option<&MeshSettings>) -> Option<(String
             let remedy = match &reason {
                 Reason::PodOptedOut => format!("remove {INJECT}=false from the pod template"),
                 Reason::HostNetwork => {
-                    "none: capturing its traffic would capture the node's".to_owned()
+                    "run it without hostNetwork, where capture would change the node's own traffic"
+                        .to_owned()
                 }
                 Reason::NeverSelected { .. } => {
                     format!("label the pod {INJECT}=true, which stands above the selector")
