@@ -7,8 +7,8 @@ use std::sync::Arc;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Api, Client, ResourceExt};
+use kube::runtime::watcher;
+use kube::{Api, Client};
 use mesh_config::MeshConfig;
 use mesh_telemetry::metrics::{Gauge, GaugeFamily, Registry};
 use tokio::sync::watch;
@@ -180,7 +180,7 @@ fn read_values(
     let Some(object) = object else {
         tracing::warn!(
             configmap = name,
-            "there is no such ConfigMap: nothing can be injected until it is there"
+            "there is no such ConfigMap: what it said last stands, if it ever said anything"
         );
         return Ok(None);
     };
@@ -192,37 +192,17 @@ fn read_values(
     Ok(Some(settings))
 }
 
-/// The object of that name, as often as it changes; `None` while there is none.
+/// The ConfigMap of that name, as often as it changes; `None` while there is none.
 fn contents(
     api: Api<ConfigMap>,
     name: &str,
 ) -> impl futures::Stream<Item = Option<ConfigMap>> + Send + use<> {
-    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let changes = watcher::watch_object(api, name).default_backoff();
     let name = name.to_owned();
-    let mut listed = None;
-    watcher(api, config)
-        .default_backoff()
-        .filter_map(move |event| {
-            let content = match event {
-                Ok(Event::Apply(object)) => Some(Some(object)),
-                Ok(Event::Delete(object)) => {
-                    tracing::warn!(configmap = object.name_any(), "was deleted; its last content stands");
-                    None
-                }
-                Ok(Event::Init) => {
-                    listed = None;
-                    None
-                }
-                Ok(Event::InitApply(object)) => {
-                    listed = Some(object);
-                    None
-                }
-                Ok(Event::InitDone) => Some(listed.take()),
-                Err(error) => {
-                    tracing::warn!(configmap = name, %error, "watch was interrupted; it is tried again");
-                    None
-                }
-            };
-            std::future::ready(content)
-        })
+    changes.filter_map(move |change| {
+        let change = change.inspect_err(|error| {
+            tracing::warn!(configmap = name, %error, "watch was interrupted; it is tried again");
+        });
+        std::future::ready(change.ok())
+    })
 }
