@@ -1,7 +1,7 @@
 //! Service-account tokens: who is calling.
 //!
-//! On Kubernetes the API server is asked ([`review`]), elsewhere tokens are verified with the
-//! keys of a file ([`keys`]).
+//! On Kubernetes the API server is asked (`token/review.rs`), elsewhere tokens are verified with the
+//! keys of a file (`token/keys.rs`).
 
 mod keys;
 mod review;

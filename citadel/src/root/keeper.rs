@@ -271,4 +271,6 @@ fn aged(root: &Authority, now: SystemTime) -> bool {
 }
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;

@@ -9,18 +9,18 @@ use rcgen::{
 use super::*;
 use crate::authority::Options;
 
-const HOUR: Duration = Duration::from_secs(3600);
-const PROPAGATION: Duration = Duration::from_secs(300);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const PROPAGATION: Duration = Duration::from_secs(300);
 
 /// A replica and the Secrets that it sees, which a leader writes at once.
-struct Replica {
-    keeper: Keeper,
-    now: SystemTime,
+pub(super) struct Replica {
+    pub(super) keeper: Keeper,
+    pub(super) now: SystemTime,
     version: u32,
 }
 
 impl Replica {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let settings = Settings {
             namespace: "istio-system".to_owned(),
             authority: Options {
@@ -36,7 +36,7 @@ impl Replica {
         }
     }
 
-    fn sees(&mut self, name: &str, secret: Option<Secret>) -> Result<(), String> {
+    pub(super) fn sees(&mut self, name: &str, secret: Option<Secret>) -> Result<(), String> {
         let secret = secret.map(|mut secret| {
             self.version += 1;
             secret.metadata.resource_version = Some(self.version.to_string());
@@ -48,7 +48,7 @@ impl Replica {
     }
 
     /// Decides, writes what the leader has to write, and does so until nothing is left.
-    fn leads(&mut self) -> Authority {
+    pub(super) fn leads(&mut self) -> Authority {
         for _ in 0..5 {
             let authority = self.keeper.decide(self.now).unwrap().unwrap();
             let writes = self.keeper.writes(self.now).unwrap();
@@ -78,17 +78,17 @@ impl Replica {
     }
 }
 
-fn own() -> Secret {
+pub(super) fn own() -> Secret {
     let (certificate, key) =
         make_root(&Options::default().trust_domain, SystemTime::now()).unwrap();
     secret::new_self_signed("istio-system", &certificate, &key)
 }
 
 /// A root, and plugged-in Secrets with intermediates of it.
-struct Operator {
+pub(super) struct Operator {
     params: CertificateParams,
     key: KeyPair,
-    pem: String,
+    pub(super) pem: String,
 }
 
 fn ca(name: &str) -> CertificateParams {
@@ -100,14 +100,14 @@ fn ca(name: &str) -> CertificateParams {
 }
 
 impl Operator {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let (params, key) = (ca(name), KeyPair::generate().unwrap());
         let pem = params.self_signed(&key).unwrap().pem();
         Self { params, key, pem }
     }
 
     /// Secret `cacerts` with a new intermediate, and `roots` beside our own.
-    fn plugs_in(&self, roots: &str) -> Secret {
+    pub(super) fn plugs_in(&self, roots: &str) -> Secret {
         let key = KeyPair::generate().unwrap();
         let issuer = Issuer::from_params(&self.params, &self.key);
         let certificate = ca("Intermediate").signed_by(&key, &issuer).unwrap().pem();
