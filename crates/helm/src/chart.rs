@@ -77,20 +77,16 @@ impl Chart {
         let schema = take("values.schema.json")?;
         let schema = serde_json::from_str(&schema)
             .map_err(|error| malformed(shown, "values.schema.json", error))?;
-        let templates = files.split_off("templates/");
-        let (templates, after) = templates
+        let (templates, files): (BTreeMap<_, _>, BTreeMap<_, _>) = files
             .into_iter()
             .partition(|(path, _)| path.starts_with("templates/"));
-        files.append(&mut { after });
         if metadata["name"].as_str().is_none() {
             return Err(malformed(shown, "Chart.yaml", "it has no name"));
         }
-        let nested = ["charts/", "crds/"].map(|directory| {
-            let mut files = files.keys();
-            files.any(|file| file.starts_with(directory))
-        });
-        if nested.contains(&true) || metadata.get("dependencies").is_some() {
-            let reason = "charts/, crds/ and dependencies are beyond this program: install this chart by Helm";
+        let nested = |path: &String| path.starts_with("charts/") || path.starts_with("crds/");
+        if files.keys().any(nested) || metadata.get("dependencies").is_some() {
+            let reason =
+                "charts/, crds/ and dependencies are not rendered here: install it by Helm";
             return Err(malformed(shown, "Chart.yaml", reason));
         }
         Ok(Chart {

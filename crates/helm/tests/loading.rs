@@ -42,11 +42,7 @@ fn a_broken_chart_is_named() {
     write("values.yaml", "a: 1");
     write(".helmignore", "*.orig");
     write("Chart.yaml", "{name: toy, dependencies: [{name: other}]}");
-    assert!(
-        load()
-            .expect_err("nested")
-            .contains("install this chart by Helm")
-    );
+    assert!(load().expect_err("nested").contains("install it by Helm"));
     write("Chart.yaml", "name: toy");
     let render = |template: &str| {
         write("templates/it.yaml", template);
