@@ -37,6 +37,7 @@ async fn an_api_server_takes_the_charts() {
             Box::pin(apply(&client, object, keep)).await;
         }
     }
+    Box::pin(pods_are_harmless(&client)).await;
     for object in control_plane() {
         if object.api_version().starts_with("rbac.") {
             Box::pin(apply(&client, &object, true)).await;
@@ -50,6 +51,28 @@ async fn an_api_server_takes_the_charts() {
                 "{right:?}"
             );
         }
+    }
+}
+
+/// The pods of the control plane and of a gateway run where only harmless pods may: under the Pod
+/// Security Standard `restricted`.
+async fn pods_are_harmless(client: &Client) {
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {
+        "name": "strict", "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
+    }});
+    Box::pin(apply(client, &of(namespace), true)).await;
+    for chart in ["meshd", "gateway"] {
+        let chart = Chart::builtin(chart).expect("built in");
+        let release = Release::new("istiod", "strict");
+        let objects = chart.render(&release, &json!({})).expect("renders");
+        let deployment = objects.iter().find(|object| object.kind() == "Deployment");
+        let deployment = deployment.expect("both have one");
+        let mut pod = deployment.manifest["spec"]["template"].clone();
+        pod["apiVersion"] = "v1".into();
+        pod["kind"] = "Pod".into();
+        pod["metadata"]["name"] = "pod".into();
+        pod["metadata"]["namespace"] = "strict".into();
+        Box::pin(apply(client, &of(pod), false)).await;
     }
 }
 
