@@ -62,20 +62,40 @@ pub fn keep(
             &["name"],
         ),
     };
-    let (answers, answering) = watch::channel(false);
-    // Without a sender: only validation may come to fail closed.
-    let (_, never) = watch::channel(false);
+    let (unarmed, asked) = watch::channel(false);
+    let (answer, answers) = watch::channel(false);
+    let arming = Arming { unarmed, answers };
     let mutating: Keeper<MutatingWebhookConfiguration> =
-        Keeper::new(&client, &cluster, bundle.clone(), never, metrics.clone());
+        Keeper::new(&client, &cluster, bundle.clone(), None, metrics.clone());
     let validating: Keeper<ValidatingWebhookConfiguration> =
-        Keeper::new(&client, &cluster, bundle, answering, metrics);
-    let probing = probe::run(client, cluster, answers);
+        Keeper::new(&client, &cluster, bundle, Some(arming), metrics);
+    let probing = probe::run(client, cluster, asked, answer);
     async move {
         tokio::join!(
             Box::pin(mutating.run()),
             Box::pin(validating.run()),
             Box::pin(probing),
         );
+    }
+}
+
+/// How validation comes to fail closed.
+struct Arming {
+    /// Whether there is a webhook that still fails open: only then is it probed.
+    unarmed: watch::Sender<bool>,
+    /// Whether validation has answered.
+    answers: watch::Receiver<bool>,
+}
+
+impl Arming {
+    /// Ends when validation has answered, which it does once.
+    async fn answered(arming: &mut Option<Arming>) {
+        if let Some(arming) = arming
+            && arming.answers.changed().await.is_ok()
+        {
+            return;
+        }
+        std::future::pending().await
     }
 }
 
@@ -90,8 +110,8 @@ struct Keeper<T> {
     api: Api<T>,
     cluster: Cluster,
     bundle: watch::Receiver<String>,
-    /// Whether failing closed is safe.
-    answering: watch::Receiver<bool>,
+    /// `None`: the failure policy is not ours to change.
+    arming: Option<Arming>,
     metrics: Metrics,
     /// The configurations as last seen.
     known: BTreeMap<String, T>,
@@ -104,14 +124,14 @@ impl<T: Configuration> Keeper<T> {
         client: &Client,
         cluster: &Cluster,
         bundle: watch::Receiver<String>,
-        answering: watch::Receiver<bool>,
+        arming: Option<Arming>,
         metrics: Metrics,
     ) -> Self {
         Keeper {
             api: Api::all(client.clone()),
             cluster: cluster.clone(),
             bundle,
-            answering,
+            arming,
             metrics,
             known: BTreeMap::new(),
             failed: None,
@@ -125,11 +145,16 @@ impl<T: Configuration> Keeper<T> {
         let mut due = Instant::now();
         loop {
             let stale = self.stale();
-            let answering_may_change = self.answering.has_changed().is_ok();
+            if let Some(arming) = &self.arming {
+                let mut hooks = self.known.values().flat_map(Configuration::hooks);
+                arming
+                    .unarmed
+                    .send_replace(hooks.any(|hook| hook.fails_open()));
+            }
             tokio::select! {
                 Some(event) = events.next() => self.see(event),
                 changed = self.bundle.changed() => if changed.is_err() { return },
-                Ok(()) = self.answering.changed(), if answering_may_change => {}
+                () = Arming::answered(&mut self.arming) => {}
                 () = tokio::time::sleep_until(due), if !stale.is_empty() => {
                     due = Instant::now() + self.write(stale).await;
                 }
@@ -154,11 +179,12 @@ impl<T: Configuration> Keeper<T> {
     /// The patches that are needed, by name.
     fn stale(&self) -> Vec<(String, json_patch::Patch)> {
         let bundle = self.bundle.borrow();
+        let answers = |arming: &Arming| *arming.answers.borrow();
         let wanted = Wanted {
             bundle: &bundle,
             service: &self.cluster.named("istiod"),
             namespace: &self.cluster.namespace,
-            fail_closed: *self.answering.borrow(),
+            fail_closed: self.arming.as_ref().is_some_and(answers),
         };
         let patches = self.known.iter().map(|(name, object)| {
             let patch = wanted.patch(&object.hooks());

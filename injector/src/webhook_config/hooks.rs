@@ -23,6 +23,13 @@ pub(super) struct Hook<'a> {
     pub(super) arms: bool,
 }
 
+impl Hook<'_> {
+    /// Whether it is ours to make it fail closed.
+    pub(super) fn fails_open(&self) -> bool {
+        self.arms && self.failure_policy != Some("Fail")
+    }
+}
+
 /// A kind of webhook configurations.
 pub(super) trait Configuration:
     Resource<DynamicType = (), Scope = kube::core::ClusterResourceScope>
@@ -101,7 +108,7 @@ impl Wanted<'_> {
         if hook.client.ca_bundle.as_ref() != Some(&bundle) {
             changes.push(add(&path("clientConfig/caBundle"), json!(bundle)));
         }
-        if hook.arms && self.fail_closed && hook.failure_policy != Some("Fail") {
+        if self.fail_closed && hook.fails_open() {
             changes.push(add(&path("failurePolicy"), json!("Fail")));
         }
         if !changes.is_empty() {

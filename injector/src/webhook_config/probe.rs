@@ -16,14 +16,20 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// The end of our validating webhooks' names.
 const WEBHOOK: &str = "validation.istio.io";
 
-/// Sets `answers` at the first refusal, and ends then, or when nobody wants to know any more.
-pub(super) async fn run(client: Client, cluster: Cluster, answers: watch::Sender<bool>) {
+/// Tries while `wanted` holds; sets `answer` at the first refusal, and ends then, or when nobody
+/// wants to know any more.
+pub(super) async fn run(
+    client: Client,
+    cluster: Cluster,
+    mut wanted: watch::Receiver<bool>,
+    answer: watch::Sender<bool>,
+) {
     let mut told = String::new();
-    loop {
+    while wanted.wait_for(|wanted| *wanted).await.is_ok() {
         match Box::pin(attempt(&client, &cluster)).await {
             Ok(()) => {
                 tracing::info!("validation answers: from now on it fails closed");
-                answers.send_replace(true);
+                answer.send_replace(true);
                 return;
             }
             Err(reason) if reason != told => {
@@ -32,10 +38,7 @@ pub(super) async fn run(client: Client, cluster: Cluster, answers: watch::Sender
             }
             Err(_) => {}
         }
-        tokio::select! {
-            () = tokio::time::sleep(INTERVAL) => {}
-            () = answers.closed() => return,
-        }
+        tokio::time::sleep(INTERVAL).await;
     }
 }
 
