@@ -12,5 +12,6 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
 
 FROM scratch
 COPY --from=build /bookinfo /bookinfo
+ENV PATH=/
 USER 1337:1337
 ENTRYPOINT ["/bookinfo"]

@@ -170,12 +170,15 @@ fn write(path: &Path, image: &Image, program: &[u8]) -> anyhow::Result<()> {
     let layer_digest = digest(&layer);
     let mut entrypoint = image.command.clone();
     entrypoint[0] = format!("/{file}");
+    // So that hooks and `kubectl exec` find the program by its name, as the injector calls it.
+    let mut environment = vec!["PATH=/".to_owned()];
+    environment.extend(image.environment.iter().cloned());
     let config = json!({
         "architecture": architecture(),
         "os": "linux",
         "config": {
             "Entrypoint": entrypoint,
-            "Env": image.environment,
+            "Env": environment,
             "User": image.user,
         },
         "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{layer_digest}")]},
@@ -260,6 +263,7 @@ mod tests {
         let config = &files[manifest[0]["Config"].as_str().unwrap()];
         let config: Value = serde_json::from_slice(config).unwrap();
         assert_eq!(config["config"]["Entrypoint"], json!(["/x", "serve"]));
+        assert_eq!(config["config"]["Env"], json!(["PATH=/"]));
         let layer = &files[manifest[0]["Layers"][0].as_str().unwrap()];
         assert_eq!(
             config["rootfs"]["diff_ids"][0],
