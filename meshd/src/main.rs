@@ -37,6 +37,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// serves, and proxies that it then lets go of find another replica.
 const LEAVE_WITHIN: Duration = Duration::from_secs(5);
 
+/// After the first configuration is out: watches, webhooks and leases have begun by then.
+const START_SETTLES: Duration = Duration::from_secs(5);
+
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let log = log::init(options.log_format(), &options.log_filter())?;
@@ -73,6 +76,7 @@ async fn run(options: Options, log: log::LogHandle) -> anyhow::Result<()> {
     };
     let servers = servers.start(sockets.plaintext, sockets.secure, sockets.webhooks, tls);
     pages.started(pilot.clone(), platform.injection.clone());
+    platform.tasks.spawn(let_go_of_the_start(pilot.watch()));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         xds = %options.xds_address,
@@ -100,6 +104,18 @@ async fn start_platform(options: &Options, metrics: &Registry) -> anyhow::Result
         Box::pin(kubernetes::start(options, metrics)).await
     } else {
         files::start(options, metrics)
+    }
+}
+
+/// Gives the memory back that only the start needed, once what it read is published and its first
+/// proxies have come.
+async fn let_go_of_the_start<T>(mut published: watch::Receiver<Option<T>>) {
+    if published.wait_for(Option::is_some).await.is_err() {
+        return;
+    }
+    tokio::time::sleep(START_SETTLES).await;
+    if let Err(error) = mesh_sys::memory::trim() {
+        tracing::debug!(%error, "the start's memory stays");
     }
 }
 

@@ -57,6 +57,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "mesh-injector",
             "mesh-kubernetes",
             "mesh-pilot",
+            "mesh-sys",
             "mesh-telemetry",
         ],
     ),
