@@ -147,7 +147,7 @@ pub(crate) async fn rollout(
     title: &str,
 ) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
-    let components = manifest::components(values, place)?;
+    let mut components = manifest::components(values, place)?;
     precheck::before_install(cluster, &components, place).await?;
     if let Some(installed) = record::read(cluster, place).await? {
         skew::check(&installed.version, VERSION)?;
@@ -156,10 +156,15 @@ pub(crate) async fn rollout(
         true => Foreign::TakeOver,
         false => Foreign::Refuse,
     };
+    let left = match foreign {
+        Foreign::Refuse => plan::leave_others(cluster, &mut components, place).await?,
+        Foreign::TakeOver => Vec::new(),
+    };
+    components.insert(0, manifest::foundation(values, place, &components)?);
     let plan = Plan::make(cluster, components, place, foreign).await?;
     if options.dry_run {
         plan.print()?;
-        plan.print_left()?;
+        print_left(&left)?;
         output::line(&plan.summary())?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -176,9 +181,18 @@ pub(crate) async fn rollout(
         timeout => Readiness::Until(Instant::now() + timeout),
     };
     apply::execute(cluster, &plan, readiness).await?;
-    plan.print_left()?;
+    print_left(&left)?;
     conclude(&plan, place, readiness, begun.elapsed())?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn print_left(left: &[(String, String)]) -> anyhow::Result<()> {
+    left.iter().try_for_each(|(component, revision)| {
+        output::line(&format!(
+            "{} {component} stays with revision {revision} (--take-over makes it this revision's)",
+            "note:".dimmed()
+        ))
+    })
 }
 
 fn conclude(

@@ -8,7 +8,7 @@ use mesh_helm::Chart;
 
 use crate::cluster::MeshNamespace;
 use crate::install::ChartArgs;
-use crate::install::manifest::{Place, components, to_yaml};
+use crate::install::manifest::{Place, components, foundation, to_yaml};
 use crate::install::values::ValueArgs;
 use crate::output;
 
@@ -64,6 +64,8 @@ impl Generate {
             kube_version: None,
             armed: false,
         };
-        to_yaml(&components(&values, &place)?)
+        let mut components = components(&values, &place)?;
+        components.insert(0, foundation(&values, &place, &components)?);
+        to_yaml(&components)
     }
 }

@@ -266,6 +266,8 @@ async fn revisions_live_side_by_side(cluster: &Cluster) {
         .has("istio.io/rev=canary");
     let canary = "Deployment istio-system/istiod-canary".to_owned();
     assert!(cluster.names().await.contains(&canary));
+    let said = cluster.meshctl("verify-install --revision canary").await;
+    assert!(!said.text.contains("gateway"), "{}", said.text);
     let said = cluster.meshctl("uninstall --revision other -y").await;
     said.fails().has("there are: canary, default");
     cluster.meshctl("uninstall --revision canary -y").await.ok();

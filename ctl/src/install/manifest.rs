@@ -86,7 +86,8 @@ impl Place {
     }
 }
 
-/// Renders everything that `values` ask for, in the order in which it is installed.
+/// Renders everything that `values` ask for, in the order in which it is installed; what comes first
+/// is the [`foundation`].
 ///
 /// # Errors
 /// Values that a chart refuses, by their path.
@@ -118,12 +119,11 @@ pub(crate) fn components(values: &Values, place: &Place) -> anyhow::Result<Vec<C
         let objects = objects.with_context(|| format!("values at gateways.{name}"))?;
         add(format!("Gateway {name}"), name, revision, objects);
     }
-    components.insert(0, foundation(values, place, &components)?);
     Ok(components)
 }
 
-/// The namespace, and the record of everything else.
-fn foundation(
+/// The namespace, and the record of `components`.
+pub(crate) fn foundation(
     values: &Values,
     place: &Place,
     components: &[Component],

@@ -52,8 +52,6 @@ pub(crate) struct Plan {
     pub(crate) components: Vec<PlannedComponent>,
     /// Objects of this revision that are not wanted any more.
     pub(crate) prune: Vec<ObjectId>,
-    /// Objects that are another revision's and stay so.
-    pub(crate) left: Vec<Owned>,
 }
 
 /// Whose an object is.
@@ -80,7 +78,6 @@ impl Plan {
         let mut plan = Self {
             components: Vec::new(),
             prune: Vec::new(),
-            left: Vec::new(),
         };
         let mut in_the_way = Vec::new();
         for component in components {
@@ -94,14 +91,6 @@ impl Plan {
                     Owner::Foreign(_) if id.kind == "Namespace" => {}
                     Owner::Foreign(whose) if foreign == Foreign::Refuse => {
                         in_the_way.push((id, whose));
-                    }
-                    Owner::Revision(revision) if foreign == Foreign::Refuse => {
-                        let component = component.title.clone();
-                        plan.left.push(Owned {
-                            id,
-                            revision: Some(revision),
-                            component,
-                        });
                     }
                     _ => steps.push((id, object, live)),
                 }
@@ -202,24 +191,33 @@ impl Plan {
             .into_iter()
             .try_for_each(|id| output::line(&format!("{} {id}", "delete".red())))
     }
+}
 
-    /// Prints which objects stay another revision's.
-    pub(crate) fn print_left(&self) -> anyhow::Result<()> {
-        let mut told = Vec::new();
-        for one in &self.left {
-            if told.contains(&&one.component) {
-                continue;
-            }
-            told.push(&one.component);
-            output::line(&format!(
-                "{} {} stays with revision {} (--take-over makes it this revision's)",
-                "note:".dimmed(),
-                one.component,
-                one.revision.as_deref().unwrap_or_default()
-            ))?;
+/// Takes out of `components` those that are another revision's, such as a gateway that both want:
+/// they stay as they are. Returns their titles, each with the revision that has it.
+pub(crate) async fn leave_others(
+    cluster: &Cluster,
+    components: &mut Vec<Component>,
+    place: &Place,
+) -> anyhow::Result<Vec<(String, String)>> {
+    let mut left = Vec::new();
+    for component in std::mem::take(components) {
+        let ids = component.objects.iter().map(ObjectId::of);
+        let live = cluster
+            .get_all(&ids.collect::<anyhow::Result<Vec<_>>>()?)
+            .await?;
+        let other = live
+            .iter()
+            .find_map(|live| match owner(live.as_ref(), &place.revision) {
+                Owner::Revision(other) => Some(other),
+                _ => None,
+            });
+        match other {
+            Some(other) => left.push((component.title, other)),
+            None => components.push(component),
         }
-        Ok(())
     }
+    Ok(left)
 }
 
 /// Asks the API server by a dry run what applying each object would change.

@@ -90,6 +90,15 @@ fn questions(
             });
         }
     }
+    for verb in ["get", "create"] {
+        add(Access {
+            verb,
+            group: String::new(),
+            resource: "namespaces".to_owned(),
+            subresource: "",
+            namespace: None,
+        });
+    }
     for (verb, resource, subresource) in PODS {
         add(Access {
             verb,
