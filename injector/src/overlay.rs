@@ -15,14 +15,21 @@ const KEYED: [(&str, &str); 4] = [
 const HANDLERS: [&str; 4] = ["httpGet", "tcpSocket", "grpc", "exec"];
 
 /// Lays `overlay` over `base`: objects merge, keyed lists merge item by item, everything else is
-/// replaced; `null` removes. The image `auto` stands for ours, and a probe that asks in another way
-/// than ours asks in that way alone.
+/// replaced; `null` removes. The image `auto` stands for ours; as it has no tag, the API server has
+/// filled in that it is always pulled, which nobody meant of ours. A probe that asks in another
+/// way than ours asks in that way alone.
 pub(crate) fn container(base: &mut Value, overlay: &Value) {
     let Some(fields) = overlay.as_object() else {
         return;
     };
+    let auto = overlay["image"] == "auto";
     for (name, value) in fields {
-        if name == "image" && value == "auto" {
+        let stands_for_ours = match name.as_str() {
+            "image" => true,
+            "imagePullPolicy" => value == "Always",
+            _ => false,
+        };
+        if auto && stands_for_ours {
             continue;
         }
         if let (true, Some(probe)) = (name.ends_with("Probe"), base.get_mut(name)) {
@@ -104,6 +111,7 @@ mod tests {
         });
         let overlay = json!({
             "image": "auto",
+            "imagePullPolicy": "Always",
             "args": ["other"],
             "env": [{"name": "A", "value": "a"}, {"name": "C", "value": "c"}],
             "ports": [{"containerPort": 1, "protocol": "TCP"}, {"containerPort": 2}],
