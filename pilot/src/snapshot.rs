@@ -17,6 +17,7 @@ mod problems;
 mod registry;
 mod rules;
 mod scope;
+mod secrets;
 mod virtual_services;
 
 pub use change::Change;
@@ -29,12 +30,12 @@ pub use registry::{Registry, ServiceTarget};
 pub use rules::Rules;
 pub(crate) use scope::rule_for;
 pub use scope::{Egress, Scope, ScopeKey};
+pub use secrets::Secrets;
 pub use virtual_services::RouteRule;
 
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use k8s_openapi::api::core::v1::Secret;
 use mesh_config::MeshConfig;
 use parking_lot::Mutex;
 
@@ -52,8 +53,10 @@ pub struct Snapshot {
     pub registry: Registry,
     /// Routing rules and policies.
     pub rules: Rules,
-    /// TLS secrets by namespace and name.
-    pub secrets: HashMap<(String, String), Arc<Secret>>,
+    /// TLS secrets by namespace and name. One that was good and is broken now is here as it was.
+    pub secrets: Secrets,
+    /// Those that are here as they were, as they are.
+    broken_secrets: Secrets,
     inputs: Inputs,
     problems: Vec<Problem>,
     /// Scopes computed so far. A cache: equal keys give equal scopes.
@@ -65,26 +68,22 @@ pub struct Snapshot {
 impl Snapshot {
     /// Builds every index. Never fails: objects that cannot be used become [`Problem`]s.
     pub fn build(inputs: Inputs) -> Self {
+        Self::assemble(inputs, &Secrets::new())
+    }
+
+    /// `good`: the secrets of the snapshot before.
+    fn assemble(inputs: Inputs, good: &Secrets) -> Self {
         let mesh = inputs.mesh.clone().unwrap_or_default();
         let mut problems = Vec::new();
         let registry = Registry::build(&inputs, &mesh, &mut problems);
         let rules = Rules::build(&inputs, &mesh, &mut problems);
-        let secrets = inputs
-            .secrets
-            .iter()
-            .filter_map(|secret| {
-                let meta = &secret.metadata;
-                Some((
-                    (meta.namespace.clone()?, meta.name.clone()?),
-                    secret.clone(),
-                ))
-            })
-            .collect();
+        let (secrets, broken_secrets) = secrets::index(&inputs, good);
         let mut snapshot = Self {
             mesh,
             registry,
             rules,
             secrets,
+            broken_secrets,
             inputs,
             problems: Vec::new(),
             scopes: Mutex::default(),
@@ -147,7 +146,7 @@ impl Snapshot {
     /// As [`Snapshot::build`], and what differs from `before`. What does not is taken over from it:
     /// scopes, and resources made from them.
     pub fn build_after(inputs: Inputs, before: &Self) -> (Self, Change) {
-        let mut snapshot = Self::build(inputs);
+        let mut snapshot = Self::assemble(inputs, &before.secrets);
         let change = snapshot.change_since(before);
         snapshot.inherit(before, &change);
         (snapshot, change)

@@ -83,6 +83,7 @@ impl StatusWriter {
             tokio::select! {
                 changed = latest.changed() => if changed.is_err() { return },
                 () = self.observed.changed() => {}
+                () = problems.changed() => {}
                 Some(()) = until(retry) => {}
             }
             tokio::time::sleep(QUIET_TIME).await;
@@ -101,17 +102,20 @@ impl StatusWriter {
         let mut pace = interval(WRITE_INTERVAL);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let objects = self.observed.list();
-        self.written.retain(|key, _| {
+        let exists = |key: &ObjectKey| {
             objects
                 .binary_search_by(|(known, _)| known.cmp(key))
                 .is_ok()
-        });
+        };
+        self.written.retain(|key, _| exists(key));
+        self.events.retain(exists);
         for (key, existing) in objects {
             let refused = found.of(&found.refused, &key);
             let verdict = Verdict::new(refused, found.of(&found.problems, &key));
             if !refused.is_empty() && self.events.is_news(&key, &existing, &verdict) {
                 pace.tick().await;
-                self.events.publish(&key, &existing, &verdict).await?;
+                let published = self.events.publish(&key, &existing, &verdict).await;
+                of_one_object(&key, published)?;
             }
             let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.as_str() == key.kind) else {
                 continue;
@@ -123,7 +127,8 @@ impl StatusWriter {
             if !*self.leads.borrow() {
                 return Ok(());
             }
-            self.write(kind, &key, &existing, &verdict).await?;
+            let written = self.write(kind, &key, &existing, &verdict).await;
+            of_one_object(&key, written)?;
         }
         Ok(())
     }
@@ -154,12 +159,25 @@ impl StatusWriter {
                 Ok(())
             }
             // It has changed since, or is gone: the watch tells soon.
-            Err(Error::Api(status)) if matches!(status.code, 404 | 409) => {
-                tracing::debug!(%key, reason = status.message, "status not written");
-                Ok(())
+            Err(Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+            Err(error) => {
+                // If it is this object's fault, it is not tried again before something changes.
+                self.written.insert(key.clone(), (wanted, existing.written));
+                Err(error)
             }
-            Err(error) => Err(error),
         }
+    }
+}
+
+/// What the API server has against one object does not keep the others from being written.
+fn of_one_object(key: &ObjectKey, result: Result<(), Error>) -> Result<(), Error> {
+    match result {
+        Err(error @ Error::Api(_)) => {
+            let reason = mesh_kubernetes::explain(&error);
+            tracing::warn!(%key, reason, "what became of an object can't be written to it");
+            Ok(())
+        }
+        result => result,
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use mesh_config::{MeshConfig, Object};
 use mesh_identity::TrustDomain;
 use parking_lot::RwLock;
+use tokio::sync::Notify;
 
 use crate::ingest::{Batch, Event, ObjectKey, Problem};
 use crate::snapshot::{Inputs, Item};
@@ -33,8 +34,12 @@ pub struct Changed {
     pub objects: BTreeSet<ObjectKey>,
 }
 
-/// By source and place.
-type Problems = BTreeMap<(&'static str, String), Vec<Problem>>;
+/// What is wrong, by source and place.
+#[derive(Debug, Default)]
+struct Problems {
+    places: RwLock<BTreeMap<(&'static str, String), Vec<Problem>>>,
+    changed: Notify,
+}
 
 /// What holds where the mesh-wide settings say nothing (or what is the default anyway).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,17 +65,22 @@ impl Default for Defaults {
 pub struct Store {
     objects: BTreeMap<ObjectKey, Item>,
     defaults: Defaults,
-    problems: Arc<RwLock<Problems>>,
+    problems: Arc<Problems>,
 }
 
 /// A reader of the problems; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct ProblemReader(Arc<RwLock<Problems>>);
+pub struct ProblemReader(Arc<Problems>);
 
 impl ProblemReader {
     /// What is wrong now, by source and place.
     pub fn list(&self) -> Vec<Problem> {
-        self.0.read().values().flatten().cloned().collect()
+        self.0.places.read().values().flatten().cloned().collect()
+    }
+
+    /// Completes when something was reported since the last call. For one reader.
+    pub(crate) async fn changed(&self) {
+        self.0.changed.notified().await;
     }
 }
 
@@ -145,7 +155,7 @@ impl Store {
     }
 
     fn note_problems(&self, source: &'static str, places: Vec<(String, Vec<Problem>)>) {
-        let mut all = self.problems.write();
+        let mut all = self.problems.places.write();
         for (place, problems) in places {
             let key = (source, place);
             let known = all.get(&key).map(Vec::as_slice).unwrap_or_default();
@@ -164,6 +174,7 @@ impl Store {
             } else {
                 all.insert(key, problems);
             }
+            self.problems.changed.notify_one();
         }
     }
 }

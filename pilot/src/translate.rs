@@ -97,7 +97,10 @@ pub fn resources(
 
 pub(crate) use shared::Shared;
 
-pub(crate) use secret::{KEYS as SECRET_KEYS, lacks_client_authority, problem as secret_problem};
+pub(crate) use secret::{
+    InPlace, KEYS as SECRET_KEYS, is_broken as is_broken_secret, lacks_client_authority,
+    problem as secret_problem,
+};
 
 /// Which types must be translated again for `proxy` after `change`.
 pub fn affected(change: &Change, proxy: &Proxy) -> Types {

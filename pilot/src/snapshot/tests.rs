@@ -346,3 +346,27 @@ fn a_pods_own_settings_win_over_the_meshs() {
     assert_eq!(sampled(None), 1.0);
     assert_eq!(sampled(Some("tracing: {sampling: x}")), 1.0);
 }
+
+#[test]
+fn a_secret_that_an_edit_broke_is_served_as_it_was() {
+    let pem = |_| rcgen::generate_simple_self_signed(vec!["a.example".to_owned()]).unwrap();
+    let [first, second] = [(); 2].map(pem);
+    let secret = |key: String| {
+        let data = serde_json::json!({"tls.crt": first.cert.pem(), "tls.key": key});
+        let meta = serde_json::json!({"name": "a", "namespace": "default"});
+        serde_json::json!({"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": data})
+    };
+    let good = secret(first.signing_key.serialize_pem()).to_string();
+    let broken = secret(second.signing_key.serialize_pem()).to_string();
+    let key = ("default".to_owned(), "a".to_owned());
+
+    let before = snapshot(&good);
+    let (after, change) = Snapshot::build_after(snapshot(&broken).inputs().clone(), &before);
+    assert!(Arc::ptr_eq(&after.secrets[&key], &before.secrets[&key]));
+    assert!(change.is_empty(), "{change:?}");
+    // However many snapshots later.
+    let (later, _) = Snapshot::build_after(after.inputs().clone(), &after);
+    assert!(Arc::ptr_eq(&later.secrets[&key], &before.secrets[&key]));
+    let (gone, _) = Snapshot::build_after(snapshot("").inputs().clone(), &later);
+    assert!(gone.secrets.is_empty());
+}

@@ -32,6 +32,11 @@ impl Events {
         }
     }
 
+    /// Forgets objects that exist no more.
+    pub(super) fn retain(&mut self, exists: impl Fn(&ObjectKey) -> bool) {
+        self.published.retain(|key, _| exists(key));
+    }
+
     /// Whether this has not been said of the object yet.
     pub(super) fn is_news(&self, key: &ObjectKey, existing: &Existing, verdict: &Verdict) -> bool {
         let last = self.published.get(key);
@@ -72,9 +77,9 @@ impl Events {
             uid: Some(existing.uid.clone()),
             ..ObjectReference::default()
         };
-        Box::pin(self.recorder.publish(&event, &object)).await?;
+        // Said once, whether it was heard or not: the status says the same.
         let said = (existing.uid.clone(), verdict.clone());
         self.published.insert(key.clone(), said);
-        Ok(())
+        Box::pin(self.recorder.publish(&event, &object)).await
     }
 }

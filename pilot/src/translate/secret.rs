@@ -156,15 +156,33 @@ fn check(secret: &Secret) -> Result<(), (&'static str, String)> {
         .map_err(|error| ("data", error.to_string()))
 }
 
+/// What gateways are served in place of a broken secret.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum InPlace {
+    /// Nothing: it never was good.
+    Nothing,
+    /// The secret as it was before it was broken.
+    LastGood,
+}
+
+/// Whether a secret can't be served.
+pub(crate) fn is_broken(secret: &Secret) -> bool {
+    check(secret).is_err()
+}
+
 /// What is wrong with a secret that a Gateway names; `None` if nothing is.
-pub(crate) fn problem(secret: &Secret) -> Option<Problem> {
+pub(crate) fn problem(secret: &Secret, in_place: InPlace) -> Option<Problem> {
     let (field, message) = check(secret).err()?;
+    let consequence = match in_place {
+        InPlace::Nothing => "gateways that use it refuse TLS for its hosts",
+        InPlace::LastGood => "gateways that use it go on with its last good version",
+    };
     Some(Problem {
         kind: "Secret",
         namespace: secret.metadata.namespace.clone().unwrap_or_default(),
         name: secret.metadata.name.clone().unwrap_or_default(),
         field: field.to_owned(),
-        message: format!("{message}: gateways that use it refuse TLS for its hosts"),
+        message: format!("{message}: {consequence}"),
         remedy: "store a PEM certificate chain as tls.crt and its PEM private key as tls.key"
             .to_owned(),
     })

@@ -11,7 +11,7 @@ use super::Settings;
 use super::cursor::Ask;
 
 /// Objects of a part of a list: a part is in memory as a whole.
-const PAGE_OBJECTS: u32 = 250;
+const PAGE_OBJECTS: u32 = 100;
 
 /// How long the server keeps a stream open. Streams that a broken network holds open in silence are
 /// given up soon after; going on costs a request or two.

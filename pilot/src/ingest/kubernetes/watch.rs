@@ -185,7 +185,7 @@ impl Watch {
                 Ok(Vec::new())
             }
             Error::Api(status) if status.code == 410 => {
-                tracing::info!(
+                tracing::debug!(
                     collection = self.collection.name(),
                     reason = status.message,
                     "the API server has forgotten what happened since: listing anew"

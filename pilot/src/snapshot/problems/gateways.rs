@@ -10,7 +10,7 @@ use mesh_config::{
 
 use super::problem;
 use crate::snapshot::{Problem, Snapshot};
-use crate::translate::{lacks_client_authority, secret_problem};
+use crate::translate::{InPlace, lacks_client_authority, secret_problem};
 
 /// Collects them.
 pub(super) fn find(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
@@ -103,6 +103,12 @@ fn credentials(
                 "add the CA to the secret as ca.crt, or use mode SIMPLE",
             );
         }
-        problems.extend(names.iter().filter_map(|name| secret_problem(find(name)?)));
+        problems.extend(names.iter().filter_map(|name| {
+            let key = (namespace.to_owned(), name.clone());
+            match snapshot.broken_secrets.get(&key) {
+                Some(secret) => secret_problem(secret, InPlace::LastGood),
+                None => secret_problem(find(name)?, InPlace::Nothing),
+            }
+        }));
     }
 }
