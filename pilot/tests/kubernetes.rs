@@ -2,12 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "kubernetes/edge.rs"]
+mod edge;
 #[path = "kubernetes/link.rs"]
 mod link;
 #[path = "kubernetes/world.rs"]
 mod world;
-
-use std::collections::BTreeMap;
 
 use k8s_openapi::api::events::v1::Event;
 use kube::Client;
@@ -15,9 +15,9 @@ use kube::api::{Api, ListParams};
 use link::Link;
 use mesh_config::Kind;
 use mesh_kubernetes::testing::ApiServer;
-use mesh_pilot::model::{Labels, Locality};
+use mesh_pilot::model::Locality;
 use mesh_pilot::snapshot::Snapshot;
-use mesh_pilot::translate::{EncodedResource, Names, Proxy, ProxyKind, resources};
+use mesh_pilot::translate::{EncodedResource, Names, ProxyKind, resources};
 use mesh_xds::NamedResource;
 use mesh_xds::type_url::{ENDPOINT, SECRET};
 use rcgen::{CertifiedKey, KeyPair};
@@ -106,7 +106,12 @@ async fn services_and_endpoints_are_right_at_once(mesh: &Mesh, client: &Client) 
         );
     }
     let snapshot = &mesh.pilot.published().unwrap().snapshot;
-    let assignments = resources(snapshot, &proxy(ProxyKind::Sidecar), ENDPOINT, &Names::All);
+    let assignments = resources(
+        snapshot,
+        &edge::proxy(ProxyKind::Sidecar),
+        ENDPOINT,
+        &Names::All,
+    );
     let names: Vec<&str> = assignments.iter().map(|one| &**one.name()).collect();
     assert!(names.contains(&"outbound|9080||reviews.default.svc.cluster.local"));
     delete(client, &service("reviews")).await;
@@ -173,27 +178,32 @@ async fn settings_take_effect(mesh: &Mesh, client: &Client) {
 }
 
 async fn secrets_are_served_while_they_are_good(mesh: &Mesh, client: &Client) {
-    apply(client, &edge_gateway()).await;
-    apply(client, &edge_pod()).await;
-    let (first, second) = (certificate(), certificate());
+    apply(client, &edge::gateway()).await;
+    apply(client, &edge::pod()).await;
+    let (first, second) = (edge::certificate(), edge::certificate());
     let shows = |made: &CertifiedKey<KeyPair>| {
         let pem = made.cert.pem();
         move |snapshot: &Snapshot| {
-            let secrets = resources(snapshot, &proxy(ProxyKind::Router), SECRET, &Names::All);
+            let secrets = resources(
+                snapshot,
+                &edge::proxy(ProxyKind::Router),
+                SECRET,
+                &Names::All,
+            );
             let bytes = |one: &EncodedResource| NamedResource::from(one).body.value.to_vec();
             let mut texts = secrets.iter().map(bytes);
             texts.any(|text| String::from_utf8_lossy(&text).contains(&pem))
         }
     };
-    apply(client, &secret(&first)).await;
+    apply(client, &edge::secret(&first)).await;
     mesh.shows("a certificate", shows(&first)).await;
-    apply(client, &secret(&second)).await;
+    apply(client, &edge::secret(&second)).await;
     let took = mesh.shows("a new certificate", shows(&second)).await;
     assert!(
         took.as_secs() < 5,
         "a new certificate must be served within 5 s"
     );
-    let mut broken = secret(&first);
+    let mut broken = edge::secret(&first);
     broken["stringData"]["tls.key"] = second.signing_key.serialize_pem().into();
     apply(client, &broken).await;
     let served = async || {
@@ -203,7 +213,7 @@ async fn secrets_are_served_while_they_are_good(mesh: &Mesh, client: &Client) {
         problems.any(|problem| problem.kind == "Secret")
     };
     soon("the problem of a broken key", served).await;
-    apply(client, &secret(&first)).await;
+    apply(client, &edge::secret(&first)).await;
     mesh.shows("a good certificate again", shows(&first)).await;
     let token = json!({
         "apiVersion": "v1", "kind": "Secret", "type": "bootstrap.kubernetes.io/token",
@@ -217,55 +227,6 @@ async fn secrets_are_served_while_they_are_good(mesh: &Mesh, client: &Client) {
         !secrets.keys().any(|(_, name)| name == "token"),
         "it is not for gateways"
     );
-}
-
-/// A gateway of the routers labelled `edge` that shows the credential `shop`.
-fn edge_gateway() -> Value {
-    json!({
-        "apiVersion": "networking.istio.io/v1", "kind": "Gateway",
-        "metadata": {"name": "shop", "namespace": "default"},
-        "spec": {"selector": {"istio": "edge"}, "servers": [{
-            "port": {"number": 443, "name": "https", "protocol": "HTTPS"}, "hosts": ["shop.example.com"],
-            "tls": {"mode": "SIMPLE", "credentialName": "shop"},
-        }]},
-    })
-}
-
-fn edge_pod() -> Value {
-    json!({
-        "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": "edge", "namespace": "default", "labels": {"istio": "edge"}},
-        "spec": {"containers": [{"name": "proxy", "image": "none"}]},
-    })
-}
-
-fn certificate() -> CertifiedKey<KeyPair> {
-    rcgen::generate_simple_self_signed(vec!["shop.example.com".to_owned()]).unwrap()
-}
-
-fn secret(made: &CertifiedKey<KeyPair>) -> Value {
-    json!({
-        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
-        "metadata": {"name": "shop", "namespace": "default"},
-        "stringData": {"tls.crt": made.cert.pem(), "tls.key": made.signing_key.serialize_pem()},
-    })
-}
-
-/// A proxy in namespace `default`; one of the gateway's, if it is a router.
-fn proxy(kind: ProxyKind) -> Proxy {
-    Proxy {
-        id: "p.default".to_owned(),
-        kind,
-        ip: [10, 244, 9, 9].into(),
-        pod: "p".to_owned(),
-        namespace: "default".to_owned(),
-        dns_domain: "default.svc.cluster.local".to_owned(),
-        labels: Labels::from([("istio".to_owned(), "edge".to_owned())]),
-        service_account: "default".to_owned(),
-        workload: "p".to_owned(),
-        locality: Locality::default(),
-        metadata: BTreeMap::new(),
-    }
 }
 
 /// Our condition on an object.
