@@ -10,11 +10,15 @@ use owo_colors::OwoColorize;
 /// not be erased.
 const REDRAW: &str = "\r\x1b[K\x1b[?7l";
 const WRAP_AGAIN: &str = "\x1b[?7h";
+/// What every pod passes through as it starts would only be noise in a log.
+const WORTH_A_LINE: Duration = Duration::from_secs(3);
 
 /// A step under way. Dropped without [`Step::done`], it is shown as failed.
 pub(crate) struct Step {
     title: String,
     note: String,
+    /// Since when the note is what it is.
+    noted: Instant,
     /// Notes that stand on lines of their own already: what flaps is told once.
     told: HashSet<String>,
     begun: Instant,
@@ -28,6 +32,7 @@ impl Step {
         let step = Self {
             title: title.to_owned(),
             note: String::new(),
+            noted: Instant::now(),
             told: HashSet::new(),
             begun: Instant::now(),
             terminal: std::io::stdout().is_terminal(),
@@ -37,12 +42,15 @@ impl Step {
         step
     }
 
-    /// Shows what the step waits for.
+    /// Shows what the step waits for; off a terminal, only what has lasted for some time.
     pub(crate) fn note(&mut self, note: &str) {
-        note.clone_into(&mut self.note);
+        if self.note != note {
+            note.clone_into(&mut self.note);
+            self.noted = Instant::now();
+        }
         if self.terminal {
             self.draw();
-        } else if self.told.insert(note.to_owned()) {
+        } else if self.noted.elapsed() > WORTH_A_LINE && self.told.insert(note.to_owned()) {
             write(&format!("  {}: {note}\n", self.title));
         }
     }
