@@ -203,7 +203,7 @@ impl Watch {
 
 /// Whether another way to ask would get the same answer.
 fn is_final(code: u16) -> bool {
-    matches!(code, 401 | 403 | 404 | 410 | 429)
+    matches!(code, 401 | 403 | 404 | 410 | 429 | 503 | 504)
 }
 
 async fn list(
@@ -217,3 +217,6 @@ async fn list(
 fn broken(what: &str) -> Error {
     Error::ReadEvents(std::io::Error::other(what))
 }
+
+#[cfg(test)]
+mod tests;
