@@ -19,7 +19,7 @@ pub struct Existing {
     pub uid: String,
     /// The generation of its spec.
     pub generation: Option<i64>,
-    /// What we wrote into its status, as a [digest](condition::digest); `None` if nothing.
+    /// What we wrote into its status, as a digest; `None` if nothing.
     pub written: Option<u64>,
 }
 
