@@ -72,7 +72,10 @@ fn a_labelled_namespace_gets_sidecars_at_the_next_restart(mesh: &Mesh) -> anyhow
         platform.scale("shop", "web", 0)?;
         ready(2, 0)?;
         platform.scale("shop", "web", 3)?;
-        ready(2, 3)
+        ready(2, 3)?;
+        platform.label_namespace("shop", "istio-injection-")?;
+        platform.rollout_restart("shop", "web")?;
+        ready(1, 3)
     })
 }
 
