@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use kube::api::{Api, ListParams, Patch, PatchParams};
@@ -14,6 +14,7 @@ use kube::discovery::{Discovery, verbs};
 use kube::{Client, ResourceExt};
 use mesh_kubernetes::testing::ApiServer;
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
 /// It exists before, as no deletion of a namespace would end without controllers.
@@ -119,16 +120,25 @@ impl Cluster {
     }
 }
 
-async fn meshctl(kubeconfig: &Path, arguments: &str) -> Said {
-    let run = Command::new(env!("CARGO_BIN_EXE_meshctl"))
+fn command(kubeconfig: &Path, arguments: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meshctl"));
+    command
         .args(arguments.split_whitespace())
         .env("KUBECONFIG", kubeconfig)
         // No local platform is meant.
         .env("XDG_STATE_HOME", kubeconfig.parent().unwrap())
         .env_remove("MESH_STATE_DIR")
         .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
+        .kill_on_drop(true);
+    command
+}
+
+async fn meshctl(kubeconfig: &Path, arguments: &str) -> Said {
+    let run = command(kubeconfig, arguments).output();
+    said(run).await
+}
+
+async fn said(run: impl Future<Output = std::io::Result<Output>>) -> Said {
     let output = tokio::time::timeout(LONGEST_COMMAND, run).await;
     let output = output.expect("the command hangs").unwrap();
     let text = [output.stdout, output.stderr].concat();
@@ -161,6 +171,7 @@ async fn a_mesh_comes_changes_and_goes() {
     Box::pin(revisions_live_side_by_side(&cluster)).await;
     Box::pin(purge_leaves_nothing(&cluster, &before)).await;
     Box::pin(foreign_objects_are_left_alone(&cluster)).await;
+    Box::pin(an_outage_is_told_and_survived(&mut cluster)).await;
     cluster.server.stop();
     cluster
         .meshctl("install -y")
@@ -318,4 +329,31 @@ async fn foreign_objects_are_left_alone(cluster: &Cluster) {
         .meshctl("install -y --readiness-timeout 0 --take-over")
         .await
         .ok();
+}
+
+async fn an_outage_is_told_and_survived(cluster: &mut Cluster) {
+    let mut running = command(&cluster.kubeconfig, "upgrade -y --readiness-timeout 10s")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(running.stdout.take().unwrap()).lines();
+    // It waits for the control plane: everything before that has been done.
+    while let Some(line) = lines.next_line().await.unwrap() {
+        if line.contains("Control plane:") {
+            break;
+        }
+    }
+    cluster.server.stop();
+    let outage = said(running.wait_with_output()).await;
+    outage
+        .fails()
+        .has("does not answer")
+        .has("The same command goes on");
+    Box::pin(cluster.server.restart()).await;
+    cluster
+        .meshctl("upgrade -y --readiness-timeout 0")
+        .await
+        .ok()
+        .has("nothing was changed");
 }
