@@ -139,7 +139,7 @@ async fn meshctl(kubeconfig: &Path, arguments: &str) -> Said {
 }
 
 async fn said(run: impl Future<Output = std::io::Result<Output>>) -> Said {
-    let output = tokio::time::timeout(LONGEST_COMMAND, run).await;
+    let output = tokio::time::timeout(LONGEST_COMMAND, Box::pin(run)).await;
     let output = output.expect("the command hangs").unwrap();
     let text = [output.stdout, output.stderr].concat();
     Said {
