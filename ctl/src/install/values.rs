@@ -20,7 +20,7 @@ pub(crate) struct ValueArgs {
     #[arg(short = 'f', long = "filename", visible_alias = "values", value_name = "FILE",
         value_hint = clap::ValueHint::FilePath)]
     filenames: Vec<PathBuf>,
-    /// A value, in Helm's syntax: global.hub=registry.example.com/mesh, a.b={x,y}, a[0].b=1. A dot or
+    /// A value, in Helm's syntax: `global.hub=registry.example.com/mesh`, `a.b={x,y}`, `a[0].b=1`. A dot or
     /// comma that belongs to a key or value is escaped: podAnnotations.example\.com/team=a
     #[arg(short = 's', long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,

@@ -74,7 +74,9 @@ impl Kubernetes {
         mesh.label_namespace("default", "istio-injection=enabled")?;
         let samples = binaries::workspace().join("samples/bookinfo");
         mesh.apply(&samples.join("platform/kube/bookinfo.yaml"))?;
-        mesh.apply(&samples.join("networking/bookinfo-gateway.yaml"))?;
+        for file in ["bookinfo-gateway.yaml", "destination-rule-all.yaml"] {
+            mesh.apply(&samples.join("networking").join(file))?;
+        }
         mesh.ingress = mesh.gateway_port(80)?;
         eventually("Bookinfo's page is whole", READY_WITHIN, || {
             whole_page(&send_blocking(mesh.ingress, &Call::get("/productpage"))?)
