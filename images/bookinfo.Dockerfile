@@ -13,5 +13,6 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
 FROM scratch
 COPY --from=build /bookinfo /bookinfo
 ENV PATH=/
-USER 1337:1337
+# Never as 1337: the traffic of that user is the proxy's, and is not captured.
+USER 65532:65532
 ENTRYPOINT ["/bookinfo"]

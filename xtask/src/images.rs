@@ -16,7 +16,9 @@ use sha2::{Digest as _, Sha256};
 /// Packages with the programs of the images.
 const PACKAGES: [&str; 4] = ["meshd", "mesh-proxy", "bookinfo", "mesh-e2e"];
 /// Who the mesh's own programs run as, unless the pod says otherwise.
-const USER: &str = "1337:1337";
+const MESH_USER: &str = "1337:1337";
+/// Who applications run as: never as the mesh, whose traffic is not captured.
+const APPLICATION_USER: &str = "65532:65532";
 /// Tables of further images, as the local platform reads them.
 const TABLES: [&str; 2] = ["samples/bookinfo/images.yaml", "e2e/manifests/images.yaml"];
 
@@ -124,7 +126,7 @@ fn images(root: &Path, options: &Options) -> anyhow::Result<Vec<Image>> {
         reference: format!("{}/{program}:{}", options.hub, options.tag),
         command: vec![program.to_owned()],
         environment: Vec::new(),
-        user: USER,
+        user: MESH_USER,
     });
     let mut images = Vec::from(own);
     for table in TABLES {
@@ -157,7 +159,11 @@ fn listed(entry: &Value) -> anyhow::Result<Image> {
             .map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default()))
             .collect(),
         // The suites capture packets in their test application.
-        user: if name.ends_with("/echo") { "0:0" } else { USER },
+        user: if name.ends_with("/echo") {
+            "0:0"
+        } else {
+            APPLICATION_USER
+        },
     })
 }
 

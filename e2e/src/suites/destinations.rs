@@ -56,6 +56,7 @@ spec:
       containers:
         - name: pool
           image: mesh/echo:latest
+          imagePullPolicy: IfNotPresent
           args: [serve, --http, '8080']
           env: [{name: HOSTNAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]
           ports: [{containerPort: 8080}]

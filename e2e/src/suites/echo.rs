@@ -154,6 +154,7 @@ spec:
       containers:
         - name: echo
           image: mesh/echo:latest
+          imagePullPolicy: IfNotPresent
           args: [serve, --http, '8080', --http, '8082', --http, '8090', --http, '80', --tls, '8443', --tcp, '9000', --greet, '9001', --name, APP.NAMESPACE]
           ports: [{containerPort: 8080}, {containerPort: 8082}, {containerPort: 8090}, {containerPort: 80}, {containerPort: 8443}, {containerPort: 9000}, {containerPort: 9001}]
           readinessProbe: {httpGet: {path: /ready, port: 8080}, periodSeconds: 1, failureThreshold: 2}

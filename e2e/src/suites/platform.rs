@@ -46,6 +46,7 @@ spec:
       containers:
         - name: web
           image: mesh/echo:latest
+          imagePullPolicy: IfNotPresent
           args: [serve, --http, '8080', --name, web]
           readinessProbe: {httpGet: {path: /ready, port: 8080}, periodSeconds: 1}
 ";

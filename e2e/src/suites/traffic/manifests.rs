@@ -42,6 +42,7 @@ spec:
       containers:
         - name: shop
           image: mesh/echo:latest
+          imagePullPolicy: IfNotPresent
           args: [serve, --http, '8080', --greet, '9001', --name, shop-VERSION]
           ports: [{containerPort: 8080}, {containerPort: 9001}]
           readinessProbe: {httpGet: {path: /ready, port: 8080}, periodSeconds: 1}
