@@ -28,6 +28,7 @@ const READY_WITHIN: Duration = Duration::from_secs(90);
 /// How long the cluster may take to forget what was deleted.
 const GONE_WITHIN: Duration = Duration::from_secs(90);
 const SYSTEM: &str = "istio-system";
+const INGRESS: &str = "istio-ingressgateway";
 
 /// A mesh in a cluster.
 pub struct Kubernetes {
@@ -77,7 +78,7 @@ impl Kubernetes {
         for file in ["bookinfo-gateway.yaml", "destination-rule-all.yaml"] {
             mesh.apply(&samples.join("networking").join(file))?;
         }
-        mesh.ingress = mesh.gateway_port(80)?;
+        mesh.ingress = ingress::service_port(SYSTEM, INGRESS, 80)?;
         eventually("Bookinfo's page is whole", READY_WITHIN, || {
             whole_page(&send_blocking(mesh.ingress, &Call::get("/productpage"))?)
         })?;
@@ -137,10 +138,6 @@ impl Kubernetes {
         }
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         self.meshctl_checked(&arguments).map(drop)
-    }
-
-    fn gateway_port(&self, port: u16) -> anyhow::Result<SocketAddr> {
-        ingress::service_port(SYSTEM, "istio-ingressgateway", port)
     }
 
     fn meshctl(&self, arguments: &[&str]) -> anyhow::Result<Output> {
@@ -218,7 +215,7 @@ impl Platform for Kubernetes {
     }
 
     fn ingress_https(&self) -> anyhow::Result<SocketAddr> {
-        self.gateway_port(443)
+        ingress::beside((SYSTEM, INGRESS), (80, self.ingress), 443)
     }
 
     fn apply_text(&self, yaml: &str) -> anyhow::Result<()> {

@@ -33,6 +33,24 @@ pub(super) fn service_port(namespace: &str, name: &str, port: u16) -> anyhow::Re
     )
 }
 
+/// The address of another port of a Service, beside a known one: it need not listen yet.
+///
+/// # Errors
+/// When the Service has changed its addresses since, or has no such port.
+pub(super) fn beside(
+    (namespace, name): (&str, &str),
+    (known_port, known): (u16, SocketAddr),
+    port: u16,
+) -> anyhow::Result<SocketAddr> {
+    let service = get(&["service", name, "-n", namespace])?;
+    let known_ones = candidates(&service, known_port)?;
+    let others = candidates(&service, port)?;
+    let index = known_ones.iter().position(|address| *address == known);
+    index
+        .and_then(|index| others.get(index).copied())
+        .with_context(|| format!("{known} is no address of service {name}.{namespace} any more"))
+}
+
 fn candidates(service: &Value, port: u16) -> anyhow::Result<Vec<SocketAddr>> {
     let ports = service["spec"]["ports"].as_array();
     let wanted = ports
