@@ -36,7 +36,8 @@ impl Residue {
             mounts: mounts.lines().map(str::to_owned).collect(),
             links,
             namespaces: printed("ip", &["netns", "list"]),
-            rules: printed("nft", &["list", "ruleset"]),
+            // Without counters, which go on by themselves where other rules are.
+            rules: printed("nft", &["--stateless", "list", "ruleset"]),
             processes: processes()?
                 .into_iter()
                 .filter(|p| p.is_ours())
