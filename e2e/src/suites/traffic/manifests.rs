@@ -63,7 +63,7 @@ spec:
         - headers: {x-exact: {exact: a}}
         - headers: {x-prefix: {prefix: a}}
         - headers: {x-regex: {regex: "a.c"}}
-        - {headers: {x-present: {}}, withoutHeaders: {x-absent: {exact: no}}}
+        - {headers: {x-present: {}}, withoutHeaders: {x-absent: {exact: "no"}}}
         - method: {exact: PUT}
         - authority: {prefix: other}
         - queryParams: {q: {exact: "1"}}
