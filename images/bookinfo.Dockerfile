@@ -1,6 +1,7 @@
 # The four services of Bookinfo: one static program, nothing else. Build from the root of the checkout:
 #   docker build -f images/bookinfo.Dockerfile -t localhost/mesh/bookinfo:0.1.0 .
-# Without Docker, `cargo xtask images` makes the same image.
+# The sample's six images are this one with an argument and an environment each (see
+# samples/bookinfo/images.yaml); `cargo xtask images` makes them, without Docker.
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .

@@ -6,14 +6,15 @@
 mod documents;
 mod settings;
 
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
 
 use crate::cluster::{ClusterArgs, MeshNamespace};
+use crate::input::read;
 use crate::output;
 use documents::Injection;
 pub(crate) use settings::MeshSettings;
@@ -114,15 +115,4 @@ impl Inject {
         }
         Ok(settings)
     }
-}
-
-fn read(path: &Path) -> anyhow::Result<String> {
-    if path == Path::new("-") {
-        let mut text = String::new();
-        std::io::stdin()
-            .read_to_string(&mut text)
-            .context("read standard input")?;
-        return Ok(text);
-    }
-    std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))
 }

@@ -9,6 +9,7 @@ mod confirm;
 mod dashboard;
 mod envoy;
 mod inject;
+mod input;
 mod install;
 mod local;
 mod manifest;

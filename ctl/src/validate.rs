@@ -1,13 +1,13 @@
 //! `meshctl validate`: the same decoding and validation as the control plane's, on files.
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 use clap::Args;
 use mesh_config::decode::{self, DecodeError, Decoded, FieldError, OtherObject};
 
+use crate::input::read;
 use crate::output;
 
 /// Options of `validate`.
@@ -60,17 +60,6 @@ fn mesh_settings(object: &OtherObject, source: &str) -> Option<DecodeError> {
         && object.namespace.as_deref() == Some("istio-system");
     let text = object.value["data"]["mesh"].as_str().filter(|_| is_mesh)?;
     decode::mesh_config(text, source).err()
-}
-
-fn read(path: &Path) -> anyhow::Result<String> {
-    if path == Path::new("-") {
-        let mut text = String::new();
-        std::io::stdin()
-            .read_to_string(&mut text)
-            .context("read standard input")?;
-        return Ok(text);
-    }
-    std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))
 }
 
 /// The files named, and those directly in the directories named, as kubectl takes them.

@@ -7,7 +7,9 @@ mod objects;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Output;
 
+use anyhow::ensure;
 use serde_json::Value;
 
 /// The directory `samples/` of the checkout.
@@ -42,6 +44,33 @@ pub struct Ran {
     pub stdout: String,
     /// Standard error.
     pub stderr: String,
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl Ran {
+    /// Standard output of a command that ended well.
+    ///
+    /// # Errors
+    /// With what it printed, if it ended otherwise; `what` names it.
+    fn success(self, what: &str) -> anyhow::Result<String> {
+        ensure!(
+            self.code == 0,
+            "{what} ended with code {}: {}{}",
+            self.code,
+            self.stdout,
+            self.stderr
+        );
+        Ok(self.stdout)
+    }
 }
 
 /// A running mesh with Bookinfo in the namespace `default`.

@@ -1,6 +1,5 @@
 //! `meshctl local apply` and `delete`.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,6 +9,7 @@ use mesh_local::api::wire::Outcome;
 use owo_colors::OwoColorize;
 
 use super::Scope;
+use crate::input::read;
 use crate::output;
 
 /// Which manifests.
@@ -116,17 +116,11 @@ fn texts(paths: &[PathBuf]) -> anyhow::Result<Vec<(String, String)>> {
     let mut texts = Vec::new();
     for path in paths {
         if path == Path::new("-") {
-            let mut text = String::new();
-            std::io::stdin()
-                .read_to_string(&mut text)
-                .context("read standard input")?;
-            texts.push(("-".to_owned(), text));
+            texts.push(("-".to_owned(), read(path)?));
             continue;
         }
         for file in files_of(path)? {
-            let text = std::fs::read_to_string(&file)
-                .with_context(|| format!("read {}", file.display()))?;
-            texts.push((file.display().to_string(), text));
+            texts.push((file.display().to_string(), read(&file)?));
         }
     }
     Ok(texts)

@@ -11,9 +11,10 @@ mod killer;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -36,8 +37,8 @@ pub struct Kubernetes {
     directory: TempDir,
     before: Inventory,
     ingress: SocketAddr,
-    /// ConfigMaps that a test replaced, as they were: deleting the test's restores them.
-    replaced: std::sync::Mutex<Vec<Value>>,
+    /// The mesh-wide settings that a test replaced, as they were: deleting the test's restores them.
+    replaced: Mutex<Option<Value>>,
 }
 
 /// Why the platform can't be used here, if it can't.
@@ -69,7 +70,7 @@ impl Kubernetes {
             directory,
             before: Inventory::now()?,
             ingress: SocketAddr::from(([127, 0, 0, 1], 0)),
-            replaced: std::sync::Mutex::default(),
+            replaced: Mutex::default(),
         };
         mesh.install()?;
         mesh.label_namespace("default", "istio-injection=enabled")?;
@@ -149,8 +150,7 @@ impl Kubernetes {
     }
 
     fn meshctl_checked(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let output = self.meshctl(arguments)?;
-        success(&format!("meshctl {}", arguments.join(" ")), &output)
+        Ran::from(self.meshctl(arguments)?).success(&format!("meshctl {}", arguments.join(" ")))
     }
 
     fn meshctl_json(&self, arguments: &[&str]) -> anyhow::Result<Value> {
@@ -182,6 +182,10 @@ impl Kubernetes {
         checked(&[verb, &["-f", path(&file)?]].concat()).map(drop)
     }
 
+    fn replaced(&self) -> MutexGuard<'_, Option<Value>> {
+        self.replaced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The mesh's own ConfigMap, if `yaml` is about to replace it.
     fn remember(&self, yaml: &str) -> anyhow::Result<()> {
         if !replaces_mesh_settings(yaml) {
@@ -198,13 +202,7 @@ impl Kubernetes {
                 metadata.remove(field);
             }
         }
-        let mut replaced = self
-            .replaced
-            .lock()
-            .map_err(|_| anyhow::anyhow!("poisoned"))?;
-        if replaced.is_empty() {
-            replaced.push(object);
-        }
+        self.replaced().get_or_insert(object);
         Ok(())
     }
 }
@@ -228,11 +226,9 @@ impl Platform for Kubernetes {
     }
 
     fn delete_text(&self, yaml: &str) -> anyhow::Result<()> {
-        let mut replaced = self
-            .replaced
-            .lock()
-            .map_err(|_| anyhow::anyhow!("poisoned"))?;
-        if let (true, Some(object)) = (replaces_mesh_settings(yaml), replaced.pop()) {
+        if replaces_mesh_settings(yaml)
+            && let Some(object) = self.replaced().take()
+        {
             return self.manifest(&["replace"], &object.to_string());
         }
         self.manifest(&["delete", "--ignore-not-found"], yaml)
@@ -259,11 +255,7 @@ impl Platform for Kubernetes {
         }
         arguments.push("--");
         let output = kubectl(&[&arguments[..], command].concat())?;
-        Ok(Ran {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+        Ok(output.into())
     }
 
     fn findings(&self) -> anyhow::Result<String> {
@@ -330,25 +322,12 @@ fn kubectl(arguments: &[&str]) -> anyhow::Result<Output> {
 }
 
 fn checked(arguments: &[&str]) -> anyhow::Result<String> {
-    success(
-        &format!("kubectl {}", arguments.join(" ")),
-        &kubectl(arguments)?,
-    )
+    Ran::from(kubectl(arguments)?).success(&format!("kubectl {}", arguments.join(" ")))
 }
 
 fn get(arguments: &[&str]) -> anyhow::Result<Value> {
     let text = checked(&[&["get", "-o", "json"], arguments].concat())?;
     serde_json::from_str(&text).context("kubectl printed no JSON")
-}
-
-/// Standard output of a command that ended well.
-fn success(what: &str, output: &Output) -> anyhow::Result<String> {
-    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
-    if !output.status.success() {
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        bail!("{what} ended with {}: {stdout}{stderr}", output.status);
-    }
-    Ok(stdout)
 }
 
 fn path(path: &Path) -> anyhow::Result<&str> {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -201,17 +201,7 @@ impl Local {
 
     /// Runs meshctl; an exit code other than 0 is an error that says what it printed.
     fn checked(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let output = self.meshctl(arguments)?;
-        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
-        if !output.status.success() {
-            let stderr = String::from_utf8_lossy(&output.stderr);
-            bail!(
-                "meshctl {} ended with {}: {stdout}{stderr}",
-                arguments.join(" "),
-                output.status
-            );
-        }
-        Ok(stdout)
+        Ran::from(self.meshctl(arguments)?).success(&format!("meshctl {}", arguments.join(" ")))
     }
 
     fn json(&self, arguments: &[&str]) -> anyhow::Result<Value> {
@@ -298,11 +288,7 @@ impl Platform for Local {
         }
         arguments.push("--");
         let output = self.meshctl(&[&arguments[..], command].concat())?;
-        Ok(Ran {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+        Ok(output.into())
     }
 
     fn findings(&self) -> anyhow::Result<String> {
