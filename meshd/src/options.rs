@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, ValueEnum};
+use mesh_config::duration;
 use mesh_telemetry::log;
 
 /// The control plane of the mesh: discovery, certificate authority and injection in one process.
@@ -32,12 +33,24 @@ pub(crate) struct Options {
     /// process, and on Kubernetes of all that the control plane keeps.
     #[arg(long, default_value = "istio-system")]
     pub(crate) namespace: String,
-    /// Lifetime of workload certificates for which none is asked, in seconds.
-    #[arg(long, default_value_t = 86_400, value_name = "SECONDS")]
-    default_workload_cert_ttl: u64,
-    /// Longest lifetime of workload certificates, in seconds.
-    #[arg(long, default_value_t = 7_776_000, value_name = "SECONDS")]
-    max_workload_cert_ttl: u64,
+    /// Lifetime of workload certificates for which none is asked.
+    #[arg(
+        long,
+        env = "DEFAULT_WORKLOAD_CERT_TTL",
+        default_value = "24h",
+        value_name = "DURATION",
+        value_parser = duration::parse
+    )]
+    default_workload_cert_ttl: Duration,
+    /// Longest lifetime of workload certificates.
+    #[arg(
+        long,
+        env = "MAX_WORKLOAD_CERT_TTL",
+        default_value = "2160h",
+        value_name = "DURATION",
+        value_parser = duration::parse
+    )]
+    max_workload_cert_ttl: Duration,
     /// Where xDS is served in plaintext.
     #[arg(long, default_value = "0.0.0.0:15010")]
     pub(crate) xds_address: SocketAddr,
@@ -105,15 +118,16 @@ pub(crate) struct KubernetesOptions {
     /// Where the webhooks for injection and validation are served.
     #[arg(long, conflicts_with = "config_dirs", default_value = "0.0.0.0:15017")]
     pub(crate) webhook_address: SocketAddr,
-    /// How long a new root certificate is given out before anything is signed under it, in
-    /// seconds; pods see a changed ConfigMap after up to 150.
+    /// How long a new root certificate is given out before anything is signed under it; pods see
+    /// a changed ConfigMap after up to 150 seconds.
     #[arg(
         long,
         conflicts_with = "config_dirs",
-        default_value_t = 300,
-        value_name = "SECONDS"
+        default_value = "5m",
+        value_name = "DURATION",
+        value_parser = duration::parse
     )]
-    root_propagation: u64,
+    pub(crate) root_propagation: Duration,
 }
 
 /// How log lines look.
@@ -142,8 +156,8 @@ impl Options {
     pub(crate) fn authority(&self) -> anyhow::Result<mesh_citadel::Options> {
         Ok(mesh_citadel::Options {
             trust_domain: self.trust_domain.parse().context("--trust-domain")?,
-            default_ttl: Duration::from_secs(self.default_workload_cert_ttl),
-            max_ttl: Duration::from_secs(self.max_workload_cert_ttl),
+            default_ttl: self.default_workload_cert_ttl,
+            max_ttl: self.max_workload_cert_ttl,
         })
     }
 
@@ -159,12 +173,6 @@ impl Options {
     pub(crate) fn names(&self) -> Vec<String> {
         let service = self.named("istiod");
         mesh_citadel::control_plane_names(&service, &self.namespace, &self.cluster_domain)
-    }
-}
-
-impl KubernetesOptions {
-    pub(crate) fn root_propagation(&self) -> Duration {
-        Duration::from_secs(self.root_propagation)
     }
 }
 
@@ -199,5 +207,14 @@ mod tests {
             let said = parse(arguments).unwrap_err();
             assert!(said.contains(told), "{arguments}: {said}");
         }
+    }
+
+    #[test]
+    fn durations_have_units() {
+        let options = parse("--kubernetes --root-propagation 1m30s").unwrap();
+        assert_eq!(options.kubernetes.root_propagation.as_secs(), 90);
+        assert_eq!(options.max_workload_cert_ttl.as_secs(), 90 * 86_400);
+        let said = parse("--kubernetes --root-propagation 90").unwrap_err();
+        assert!(said.contains("write a number with a unit"), "{said}");
     }
 }

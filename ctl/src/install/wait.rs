@@ -14,6 +14,11 @@ use crate::cluster::{Cluster, ObjectId};
 const LOOK_EVERY: Duration = Duration::from_millis(400);
 /// Lines from the end of a crashed container's log in which its last words are sought.
 const LOG_LINES: u32 = 20;
+/// How what a node sends begins when it has thrown a log away.
+const IN_PLACE_OF_A_LOG: [&str; 2] = [
+    "unable to retrieve container logs",
+    "failed to try resolving symlinks",
+];
 
 /// An object that is missing or not ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,8 +143,7 @@ async fn last_words(
 /// The last line that speaks of an error, or else the last one.
 fn telling_line(log: &str) -> Option<&str> {
     let lines = log.lines().map(str::trim).rev();
-    // This comes in place of a log that a node has thrown away.
-    let lines = lines.filter(|line| !line.starts_with("unable to retrieve container logs"));
+    let lines = lines.filter(|line| !IN_PLACE_OF_A_LOG.iter().any(|text| line.starts_with(text)));
     let lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
     let error = lines
         .iter()
@@ -156,9 +160,8 @@ mod tests {
         let log = "starting\nerror: no flag --x\n\nFor more information, try '--help'.\n";
         assert_eq!(telling_line(log), Some("error: no flag --x"));
         assert_eq!(telling_line("a\nb\n\n"), Some("b"));
-        assert_eq!(
-            telling_line("unable to retrieve container logs for x"),
-            None
-        );
+        for text in IN_PLACE_OF_A_LOG {
+            assert_eq!(telling_line(&format!("{text} for x")), None);
+        }
     }
 }

@@ -35,7 +35,7 @@ pub(crate) async fn start(options: &Options, metrics: &Registry) -> anyhow::Resu
     let settings = root::Settings {
         namespace: options.namespace.clone(),
         authority: options.authority()?,
-        propagation: options.kubernetes.root_propagation(),
+        propagation: options.kubernetes.root_propagation,
     };
     let root = Box::pin(root::open(client.clone(), settings)).await?;
     let authority = root.live();
