@@ -41,7 +41,8 @@ Examples:
 
 The exit code is 0 if the pod has a proxy; where none runs yet, if new ones get it.")]
 pub(crate) struct CheckInject {
-    /// Pod, or KIND/NAME of what makes pods (deploy, sts, ds, rs, job, cronjob).
+    /// Pod, or KIND/NAME of what makes pods (deploy, sts, ds, rs, job, cronjob); `.NAMESPACE` may
+    /// follow the name.
     #[arg(value_name = "POD|KIND/NAME")]
     target: Option<String>,
     /// Pods with these labels.
@@ -60,10 +61,14 @@ pub(crate) struct CheckInject {
 /// Prints each webhook with whether it matches and why, then what that means.
 pub(crate) async fn run(options: &CheckInject) -> anyhow::Result<ExitCode> {
     let client = options.cluster.client().await?;
-    let namespace = options.namespace.as_deref();
-    let namespace = namespace.unwrap_or(client.default_namespace()).to_owned();
-    let target = Target::parse(options.target.as_deref(), options.selector.as_deref())?;
-    let subject = Box::pin(Subject::find(&client, &namespace, &target)).await?;
+    let (target, namespace) = options.target.as_deref().map_or((None, None), |target| {
+        let (target, namespace) = without_namespace(target);
+        (Some(target), namespace)
+    });
+    let namespace = namespace.or(options.namespace.as_deref());
+    let namespace = namespace.unwrap_or(client.default_namespace());
+    let target = Target::parse(target.as_deref(), options.selector.as_deref())?;
+    let subject = Box::pin(Subject::find(&client, namespace, &target)).await?;
     let hooks = hooks_of(&client).await?;
     let settings = settings(&client, &hooks, &subject).await;
     let verdict = judge(&hooks, &subject, settings.as_ref());
@@ -89,6 +94,15 @@ pub(crate) async fn run(options: &CheckInject) -> anyhow::Result<ExitCode> {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     })
+}
+
+/// `[KIND/]NAME` and NAMESPACE of `[KIND/]NAME[.NAMESPACE]`, as istioctl takes it.
+fn without_namespace(target: &str) -> (String, Option<&str>) {
+    let name = target.find('/').map_or(0, |slash| slash + 1);
+    match target[name..].split_once('.') {
+        Some((short, namespace)) => (format!("{}{short}", &target[..name]), Some(namespace)),
+        None => (target.to_owned(), None),
+    }
 }
 
 async fn hooks_of(client: &Client) -> anyhow::Result<Vec<Hook>> {

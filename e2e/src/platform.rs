@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use serde_json::Value;
 
 /// The directory `samples/` of the checkout.
@@ -57,6 +57,12 @@ impl From<Output> for Ran {
 }
 
 impl Ran {
+    /// All that it printed.
+    #[must_use]
+    pub fn printed(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+
     /// Standard output of a command that ended well.
     ///
     /// # Errors
@@ -64,10 +70,9 @@ impl Ran {
     fn success(self, what: &str) -> anyhow::Result<String> {
         ensure!(
             self.code == 0,
-            "{what} ended with code {}: {}{}",
+            "{what} ended with code {}: {}",
             self.code,
-            self.stdout,
-            self.stderr
+            self.printed()
         );
         Ok(self.stdout)
     }
@@ -120,11 +125,39 @@ pub trait Platform: Send + Sync {
     /// When it could not be started.
     fn exec(&self, pod: &Pod, container: Option<&str>, command: &[&str]) -> anyhow::Result<Ran>;
 
-    /// What the control plane finds doubtful in the configuration, in words.
+    /// Runs meshctl, which finds this mesh by itself.
     ///
     /// # Errors
-    /// When it doesn't answer.
-    fn findings(&self) -> anyhow::Result<String>;
+    /// When it could not be started.
+    fn meshctl(&self, arguments: &[&str]) -> anyhow::Result<Ran>;
+
+    /// What meshctl prints.
+    ///
+    /// # Errors
+    /// When its exit code is not 0, with what it said.
+    fn meshctl_checked(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        self.meshctl(arguments)?
+            .success(&format!("meshctl {}", arguments.join(" ")))
+    }
+
+    /// What `meshctl ARGUMENTS -o json` prints.
+    ///
+    /// # Errors
+    /// As [`Platform::meshctl_checked`], or when it is not JSON.
+    fn meshctl_json(&self, arguments: &[&str]) -> anyhow::Result<Value> {
+        let text = self.meshctl_checked(&[arguments, &["-o", "json"]].concat())?;
+        serde_json::from_str(&text)
+            .with_context(|| format!("meshctl {}: not JSON: {text}", arguments.join(" ")))
+    }
+
+    /// `meshctl proxy-config WHAT POD -o json`.
+    ///
+    /// # Errors
+    /// When the proxy doesn't answer.
+    fn proxy_config(&self, what: &str, pod: &Pod) -> anyhow::Result<Value> {
+        let pod = format!("{}.{}", pod.name, pod.namespace);
+        self.meshctl_json(&["proxy-config", what, &pod])
+    }
 
     /// A container's log so far.
     ///
@@ -161,18 +194,6 @@ pub trait Platform: Send + Sync {
     /// # Errors
     /// When it can't.
     fn kill_container(&self, pod: &Pod, container: Option<&str>) -> anyhow::Result<()>;
-
-    /// `meshctl proxy-config WHAT POD -o json`.
-    ///
-    /// # Errors
-    /// When the proxy doesn't answer.
-    fn proxy_config(&self, what: &str, pod: &Pod) -> anyhow::Result<Value>;
-
-    /// `meshctl proxy-status -o json`.
-    ///
-    /// # Errors
-    /// When the control plane doesn't answer.
-    fn proxy_status(&self) -> anyhow::Result<Value>;
 
     /// The test program `meshecho`'s path inside containers.
     fn meshecho(&self) -> String;

@@ -3,6 +3,7 @@
 pub mod authorization;
 pub mod bad_input;
 pub mod bookinfo;
+pub mod cluster;
 pub mod destinations;
 pub mod diagnostics;
 pub mod echo;

@@ -61,7 +61,8 @@ impl Place {
 
     fn tests(self) -> Vec<Test> {
         match self {
-            Self::Local(Owner::Me) | Self::Kubernetes => suites::all(),
+            Self::Local(Owner::Me) => suites::all(),
+            Self::Kubernetes => [&suites::all(), suites::cluster::TESTS].concat(),
             // What differs for an ordinary user is how the mesh is set up, not what it does then.
             Self::Local(Owner::Nobody) => [
                 suites::bookinfo::TESTS,

@@ -207,3 +207,15 @@ fn targets_are_named_as_for_kubectl() {
     let error = Target::parse(Some("svc/web"), None).unwrap_err();
     assert!(error.to_string().starts_with("svc makes no pods: "));
 }
+
+#[test]
+fn the_namespace_may_follow_the_name() {
+    for (target, name, namespace) in [
+        ("web-1", "web-1", None),
+        ("web-1.shop", "web-1", Some("shop")),
+        ("deployment.apps/web", "deployment.apps/web", None),
+        ("deploy/web.shop", "deploy/web", Some("shop")),
+    ] {
+        assert_eq!(without_namespace(target), (name.to_owned(), namespace));
+    }
+}

@@ -7,10 +7,11 @@
 mod ingress;
 mod inventory;
 mod killer;
+pub(crate) mod kubectl;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use crate::bookinfo::whole_page;
 use crate::deadline::eventually;
 use crate::http::{Call, send_blocking};
 use inventory::Inventory;
+use kubectl::{checked, get};
 
 const ROLLED_WITHIN: Duration = Duration::from_secs(120);
 const READY_WITHIN: Duration = Duration::from_secs(90);
@@ -47,11 +49,11 @@ pub fn unavailable() -> Option<String> {
     if std::env::var_os("KUBECONFIG").is_none() {
         return Some("KUBECONFIG names no cluster".to_owned());
     }
-    match kubectl(&["get", "--raw", "/readyz"]) {
-        Ok(output) if output.status.success() => None,
-        Ok(output) => Some(format!(
+    match kubectl::run(&["get", "--raw", "/readyz"]) {
+        Ok(ran) if ran.code == 0 => None,
+        Ok(ran) => Some(format!(
             "the cluster of KUBECONFIG does not answer: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
+            ran.stderr.trim()
         )),
         Err(error) => Some(format!("{error:#}")),
     }
@@ -139,24 +141,6 @@ impl Kubernetes {
         }
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         self.meshctl_checked(&arguments).map(drop)
-    }
-
-    fn meshctl(&self, arguments: &[&str]) -> anyhow::Result<Output> {
-        Command::new(self.binaries.join("meshctl"))
-            .args(arguments)
-            .stdin(Stdio::null())
-            .output()
-            .context("start meshctl")
-    }
-
-    fn meshctl_checked(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        Ran::from(self.meshctl(arguments)?).success(&format!("meshctl {}", arguments.join(" ")))
-    }
-
-    fn meshctl_json(&self, arguments: &[&str]) -> anyhow::Result<Value> {
-        let text = self.meshctl_checked(&[arguments, &["-o", "json"]].concat())?;
-        serde_json::from_str(&text)
-            .with_context(|| format!("meshctl {}: not JSON: {text}", arguments.join(" ")))
     }
 
     fn rolled(
@@ -254,14 +238,16 @@ impl Platform for Kubernetes {
             arguments.extend(["-c", container]);
         }
         arguments.push("--");
-        let output = kubectl(&[&arguments[..], command].concat())?;
-        Ok(output.into())
+        kubectl::run(&[&arguments[..], command].concat())
     }
 
-    fn findings(&self) -> anyhow::Result<String> {
-        // Its exit code tells whether there are any.
-        let output = self.meshctl(&["analyze"])?;
-        Ok(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    fn meshctl(&self, arguments: &[&str]) -> anyhow::Result<Ran> {
+        let output = Command::new(self.binaries.join("meshctl"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .context("start meshctl")?;
+        Ok(output.into())
     }
 
     fn logs(&self, pod: &Pod, container: &str) -> anyhow::Result<String> {
@@ -295,15 +281,6 @@ impl Platform for Kubernetes {
         killer::kill(pod, container.or(first))
     }
 
-    fn proxy_config(&self, what: &str, pod: &Pod) -> anyhow::Result<Value> {
-        let pod = format!("{}.{}", pod.name, pod.namespace);
-        self.meshctl_json(&["proxy-config", what, &pod])
-    }
-
-    fn proxy_status(&self) -> anyhow::Result<Value> {
-        self.meshctl_json(&["proxy-status"])
-    }
-
     fn meshecho(&self) -> String {
         "/meshecho".to_owned()
     }
@@ -311,23 +288,6 @@ impl Platform for Kubernetes {
 
 fn replaces_mesh_settings(yaml: &str) -> bool {
     yaml.contains("kind: ConfigMap") && yaml.contains("name: istio,")
-}
-
-fn kubectl(arguments: &[&str]) -> anyhow::Result<Output> {
-    Command::new("kubectl")
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .context("start kubectl (is it on the PATH?)")
-}
-
-fn checked(arguments: &[&str]) -> anyhow::Result<String> {
-    Ran::from(kubectl(arguments)?).success(&format!("kubectl {}", arguments.join(" ")))
-}
-
-fn get(arguments: &[&str]) -> anyhow::Result<Value> {
-    let text = checked(&[&["get", "-o", "json"], arguments].concat())?;
-    serde_json::from_str(&text).context("kubectl printed no JSON")
 }
 
 fn path(path: &Path) -> anyhow::Result<&str> {

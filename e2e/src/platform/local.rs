@@ -5,13 +5,12 @@ mod residue;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{Platform, Pod, Ran, binaries, objects};
@@ -167,7 +166,7 @@ impl Local {
 
     /// The host address that stands for a port of the ingress gateway.
     fn published(&self, port: u16) -> anyhow::Result<SocketAddr> {
-        let service = self.json(&[
+        let service = self.meshctl_json(&[
             "local",
             "get",
             "service",
@@ -186,34 +185,11 @@ impl Local {
         Ok(address.parse()?)
     }
 
-    fn meshctl(&self, arguments: &[&str]) -> anyhow::Result<Output> {
-        let mut command = command(
-            self.owner,
-            &self.binaries,
-            &self.directory.path().join("state"),
-        );
-        command
-            .args(arguments)
-            .stdin(Stdio::null())
-            .output()
-            .context("start meshctl")
-    }
-
-    /// Runs meshctl; an exit code other than 0 is an error that says what it printed.
-    fn checked(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        Ran::from(self.meshctl(arguments)?).success(&format!("meshctl {}", arguments.join(" ")))
-    }
-
-    fn json(&self, arguments: &[&str]) -> anyhow::Result<Value> {
-        let text = self.checked(&[arguments, &["-o", "json"]].concat())?;
-        serde_json::from_str(&text)
-            .with_context(|| format!("meshctl {}: not JSON: {text}", arguments.join(" ")))
-    }
-
     fn manifest(&self, verb: &str, yaml: &str) -> anyhow::Result<()> {
         let file = self.directory.path().join("manifest.yaml");
         std::fs::write(&file, yaml)?;
-        self.checked(&["local", verb, "-f", path(&file)?]).map(drop)
+        self.meshctl_checked(&["local", verb, "-f", path(&file)?])
+            .map(drop)
     }
 
     fn rolled(
@@ -226,8 +202,14 @@ impl Local {
             &format!("{deployment} is rolled out"),
             ROLLED_WITHIN,
             || {
-                let object =
-                    self.json(&["local", "get", "deployment", deployment, "-n", namespace])?;
+                let object = self.meshctl_json(&[
+                    "local",
+                    "get",
+                    "deployment",
+                    deployment,
+                    "-n",
+                    namespace,
+                ])?;
                 objects::rolled_out(&object, replicas)
             },
         )
@@ -270,7 +252,7 @@ impl Platform for Local {
     }
 
     fn pods(&self, namespace: &str, app: &str) -> anyhow::Result<Vec<Pod>> {
-        let list = self.json(&["local", "get", "pods", "-n", namespace])?;
+        let list = self.meshctl_json(&["local", "get", "pods", "-n", namespace])?;
         let items = list["items"].as_array().context("no list of pods")?;
         let of_app = items
             .iter()
@@ -287,18 +269,21 @@ impl Platform for Local {
             arguments.extend(["-c", container]);
         }
         arguments.push("--");
-        let output = self.meshctl(&[&arguments[..], command].concat())?;
+        self.meshctl(&[&arguments[..], command].concat())
+    }
+
+    fn meshctl(&self, arguments: &[&str]) -> anyhow::Result<Ran> {
+        let state = self.directory.path().join("state");
+        let output = command(self.owner, &self.binaries, &state)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .context("start meshctl")?;
         Ok(output.into())
     }
 
-    fn findings(&self) -> anyhow::Result<String> {
-        // Its exit code tells whether there are any.
-        let output = self.meshctl(&["analyze"])?;
-        Ok(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
-    }
-
     fn logs(&self, pod: &Pod, container: &str) -> anyhow::Result<String> {
-        self.checked(&[
+        self.meshctl_checked(&[
             "local",
             "logs",
             &pod.name,
@@ -310,7 +295,7 @@ impl Platform for Local {
     }
 
     fn rollout_restart(&self, namespace: &str, deployment: &str) -> anyhow::Result<()> {
-        self.checked(&[
+        self.meshctl_checked(&[
             "local",
             "rollout",
             "restart",
@@ -322,13 +307,13 @@ impl Platform for Local {
     }
 
     fn label_namespace(&self, namespace: &str, label: &str) -> anyhow::Result<()> {
-        self.checked(&["local", "label", "namespace", namespace, label])
+        self.meshctl_checked(&["local", "label", "namespace", namespace, label])
             .map(drop)
     }
 
     fn scale(&self, namespace: &str, deployment: &str, replicas: usize) -> anyhow::Result<()> {
         let wanted = replicas.to_string();
-        self.checked(&[
+        self.meshctl_checked(&[
             "local",
             "scale",
             &format!("deployment/{deployment}"),
@@ -348,18 +333,6 @@ impl Platform for Local {
         // All of the container's processes but the first and the shell itself.
         self.exec(pod, container, &["sh", "-c", "kill -9 -1"])
             .map(drop)
-    }
-
-    fn proxy_config(&self, what: &str, pod: &Pod) -> anyhow::Result<Value> {
-        self.json(&[
-            "proxy-config",
-            what,
-            &format!("{}.{}", pod.name, pod.namespace),
-        ])
-    }
-
-    fn proxy_status(&self) -> anyhow::Result<Value> {
-        self.json(&["proxy-status"])
     }
 
     fn meshecho(&self) -> String {

@@ -28,6 +28,17 @@ spec:
     - route: [{destination: {host: reviews, subst: v1}}]
 ";
 
+const NO_REGEX: &str = "
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: wrong, namespace: default}
+spec:
+  hosts: [reviews]
+  http:
+    - match: [{uri: {regex: '['}}]
+      route: [{destination: {host: reviews}}]
+";
+
 const WEIGHTS: &str = "
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -40,15 +51,30 @@ spec:
 ";
 
 fn a_malformed_resource_is_refused_in_words(mesh: &Mesh) -> anyhow::Result<()> {
-    let Err(error) = mesh.platform.apply_text(UNKNOWN_FIELD) else {
-        anyhow::bail!("a misspelt field was accepted");
-    };
-    let text = format!("{error:#}");
-    for word in ["wrong", "spec.http[0].route[0].destination.subst", "subset"] {
-        ensure!(
-            text.contains(word),
-            "the refusal doesn't name {word}: {text}"
-        );
+    for (yaml, words) in [
+        (
+            UNKNOWN_FIELD,
+            &["spec.http[0].route[0].destination.subst"][..],
+        ),
+        (
+            NO_REGEX,
+            &[
+                "VirtualService default/wrong",
+                "spec.http[0].match[0].uri.regex",
+                "RE2",
+            ],
+        ),
+    ] {
+        let Err(error) = mesh.platform.apply_text(yaml) else {
+            anyhow::bail!("accepted: {yaml}");
+        };
+        let text = format!("{error:#}");
+        for word in words {
+            ensure!(
+                text.contains(word),
+                "the refusal doesn't name {word}: {text}"
+            );
+        }
     }
     Ok(())
 }

@@ -34,7 +34,7 @@ spec:
 fn a_refusal_is_shown_and_the_last_good_configuration_stays(mesh: &Mesh) -> anyhow::Result<()> {
     let within = LIVE_WITHIN * 5;
     let refusals = || -> anyhow::Result<usize> {
-        let status = mesh.platform.proxy_status()?;
+        let status = mesh.platform.meshctl_json(&["proxy-status"])?;
         let proxies = status.as_array().context("no list")?.iter();
         let nacks = proxies.filter_map(|proxy| proxy["routes"]["nack"]["message"].as_str());
         Ok(nacks.filter(|why| why.contains("%NOPE%")).count())
@@ -54,7 +54,7 @@ fn a_refusal_is_shown_and_the_last_good_configuration_stays(mesh: &Mesh) -> anyh
 
 fn every_proxy_is_synced(mesh: &Mesh) -> anyhow::Result<()> {
     eventually_true("all seven proxies are synced", LIVE_WITHIN * 2, || {
-        let status = mesh.platform.proxy_status()?;
+        let status = mesh.platform.meshctl_json(&["proxy-status"])?;
         let proxies = status.as_array().context("no list")?;
         let synced = |proxy: &serde_json::Value| {
             ["clusters", "listeners", "endpoints"]

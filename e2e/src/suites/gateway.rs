@@ -225,7 +225,7 @@ fn a_missing_secret_is_named_and_stops_nothing_else(mesh: &Mesh) -> anyhow::Resu
             let answer = curl.get("b.example", "/", None, None, &["--insecure"])?;
             answer.expect_refused()?;
             eventually("the missing Secret is named", SOON, || {
-                let findings = mesh.platform.findings()?;
+                let findings = mesh.platform.meshctl(&["analyze"])?.printed();
                 ensure!(findings.contains("cert-missing"), "{findings}");
                 Ok(())
             })

@@ -28,7 +28,7 @@ pub const TESTS: &[Test] = &[
 ];
 
 const REVIEWS: [&str; 3] = ["reviews-v1", "reviews-v2", "reviews-v3"];
-const SYSTEM: &str = "istio-system";
+pub(super) const SYSTEM: &str = "istio-system";
 
 fn rollouts_and_a_killed_pod_lose_no_request(mesh: &Mesh) -> anyhow::Result<()> {
     let platform = &mesh.platform;
@@ -105,7 +105,7 @@ fn a_killed_control_plane_loses_no_request(mesh: &Mesh) -> anyhow::Result<()> {
 }
 
 /// A mesh configuration with which certificates live one minute.
-const ONE_MINUTE: &str = "
+pub(super) const ONE_MINUTE: &str = "
 apiVersion: v1
 kind: ConfigMap
 metadata: {name: istio, namespace: istio-system}
@@ -160,7 +160,7 @@ fn rotating_certificates_lose_no_request(mesh: &Mesh) -> anyhow::Result<()> {
 }
 
 /// The workload certificate's serial number.
-fn serial(certs: &Value) -> anyhow::Result<String> {
+pub(super) fn serial(certs: &Value) -> anyhow::Result<String> {
     let list = certs["certificates"]
         .as_array()
         .context("no certificates")?;

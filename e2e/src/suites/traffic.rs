@@ -60,7 +60,7 @@ fn with_routes(
 fn server(mesh: &Mesh, version: &str) -> anyhow::Result<Pod> {
     let pods = mesh.platform.pods("traffic", "shop")?;
     pods.into_iter()
-        .find(|pod| pod.ready && pod.name.contains(version))
+        .find(|pod| pod.ready && pod.name.starts_with(&format!("shop-{version}-")))
         .context("no ready pod")
 }
 

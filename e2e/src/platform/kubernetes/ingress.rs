@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use serde_json::Value;
 
-use super::get;
+use super::kubectl::get;
 use crate::deadline::eventually;
 
 const REACHED_WITHIN: Duration = Duration::from_secs(60);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, ensure};
 
-use super::{checked, get};
+use super::kubectl::{checked, get};
 
 /// Kinds that come and go by themselves.
 const PASSING: [&str; 4] = [

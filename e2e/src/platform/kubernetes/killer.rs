@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use serde_json::json;
 
-use super::{checked, get};
+use super::kubectl::{checked, get};
 use crate::deadline::eventually;
 use crate::platform::Pod;
 

@@ -107,7 +107,7 @@ pub(super) fn starts_soon_and_serves_its_hosts(mesh: &Mesh) -> anyhow::Result<()
         })?;
         mesh.with_text(UNSERVED, || {
             eventually("the unserved Gateway is named", SOON, || {
-                let findings = mesh.platform.findings()?;
+                let findings = mesh.platform.meshctl(&["analyze"])?.printed();
                 let named = ["own/nobody", "spec.selector", "istio=nobody"];
                 ensure!(
                     named.iter().all(|text| findings.contains(text)),
