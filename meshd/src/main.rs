@@ -76,7 +76,7 @@ async fn run(options: Options, log: log::LogHandle) -> anyhow::Result<()> {
     };
     let servers = servers.start(sockets.plaintext, sockets.secure, sockets.webhooks, tls);
     pages.started(pilot.clone(), platform.injection.clone());
-    platform.tasks.spawn(let_go_of_the_start(pilot.watch()));
+    platform.following.spawn(let_go_of_the_start(pilot.watch()));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         xds = %options.xds_address,
@@ -88,7 +88,7 @@ async fn run(options: Options, log: log::LogHandle) -> anyhow::Result<()> {
     let ended = end.comes().await?;
     tracing::info!("control plane is stopping");
     pages.leave();
-    leave(platform, ended, &mut end).await;
+    leave(&mut platform, ended, &mut end).await;
     drop(stop);
     let _ = served.await;
     drop(pages);
@@ -121,9 +121,10 @@ async fn let_go_of_the_start<T>(mut published: watch::Receiver<Option<T>>) {
 
 /// Ends what this replica leads, so that another takes over at once; then waits until nobody is
 /// sent here any more. A second signal ends the wait.
-async fn leave(mut platform: Platform, ended: Ended, end: &mut End) {
-    platform.tasks.shutdown().await;
-    let resigning = platform.campaigns.into_iter().map(|one| one.resign());
+async fn leave(platform: &mut Platform, ended: Ended, end: &mut End) {
+    platform.writing.shutdown().await;
+    let campaigns = std::mem::take(&mut platform.campaigns);
+    let resigning = campaigns.into_iter().map(|one| one.resign());
     futures::future::join_all(resigning).await;
     if platform.injection.is_some() && ended == Ended::Terminated {
         let _ = tokio::time::timeout(LEAVE_WITHIN, end.comes()).await;

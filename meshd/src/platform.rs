@@ -23,6 +23,8 @@ pub(crate) struct Platform {
     pub(crate) injection: Option<watch::Receiver<Option<Inputs>>>,
     /// Candidacies, given up at the end.
     pub(crate) campaigns: Vec<Campaign>,
-    /// What runs beside the servers; ended with them.
-    pub(crate) tasks: JoinSet<()>,
+    /// What writes to the cluster: ended before the candidacies are given up.
+    pub(crate) writing: JoinSet<()>,
+    /// What keeps `injection` current: pods are injected until the last connection has ended.
+    pub(crate) following: JoinSet<()>,
 }

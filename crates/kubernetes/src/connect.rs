@@ -1,8 +1,9 @@
 //! A client of the API server.
 
+use std::error::Error;
 use std::path::PathBuf;
 
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
 /// Which cluster is meant.
@@ -19,26 +20,29 @@ pub struct Target {
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The kubeconfig file that was named is unusable.
-    #[error("read kubeconfig {path}")]
+    #[error("use kubeconfig {path}: {reason}")]
     Kubeconfig {
         /// Which file.
         path: PathBuf,
         /// What is wrong.
-        #[source]
-        source: KubeconfigError,
+        reason: String,
     },
     /// The context doesn't exist, or the kubeconfig found by default is unusable.
-    #[error("use context {context:?} of the kubeconfig (`kubectl config get-contexts` lists them)")]
+    #[error(
+        "use context {context:?} of the kubeconfig (`kubectl config get-contexts` lists them): {reason}"
+    )]
     Context {
         /// The context asked for.
         context: String,
         /// What is wrong.
-        #[source]
-        source: KubeconfigError,
+        reason: String,
     },
-    /// Neither a kubeconfig nor a pod's service account.
-    #[error("find a cluster (set KUBECONFIG, or name a file with --kubeconfig)")]
-    NoCluster(#[source] kube::config::InferConfigError),
+    /// Neither a usable kubeconfig nor a pod's service account.
+    #[error("find a cluster (set KUBECONFIG, or name a file with --kubeconfig): {reason}")]
+    NoCluster {
+        /// What is wrong with the kubeconfig.
+        reason: String,
+    },
     /// The configuration makes no client.
     #[error("make a client of the API server at {url}")]
     Client {
@@ -66,9 +70,9 @@ async fn config(target: &Target) -> Result<Config, ConnectError> {
         ..KubeConfigOptions::default()
     };
     if let Some(path) = &target.kubeconfig {
-        let unusable = |source| ConnectError::Kubeconfig {
+        let unusable = |error| ConnectError::Kubeconfig {
             path: path.clone(),
-            source,
+            reason: reason(&error),
         };
         let file = Kubeconfig::read_from(path).map_err(unusable)?;
         return Config::from_custom_kubeconfig(file, &options)
@@ -78,10 +82,22 @@ async fn config(target: &Target) -> Result<Config, ConnectError> {
     if let Some(context) = &target.context {
         return Config::from_kubeconfig(&options)
             .await
-            .map_err(|source| ConnectError::Context {
+            .map_err(|error| ConnectError::Context {
                 context: context.clone(),
-                source,
+                reason: reason(&error),
             });
     }
-    Config::infer().await.map_err(ConnectError::NoCluster)
+    Config::infer()
+        .await
+        .map_err(|error| ConnectError::NoCluster {
+            // Its own text tells of the pod's service account too, which nobody at a terminal has.
+            reason: reason(error.source().unwrap_or(&error)),
+        })
+}
+
+/// The first line of kube's text, which has that of its sources in it. What may follow are lines of
+/// the kubeconfig, and those are secret.
+fn reason(error: &dyn Error) -> String {
+    let text = error.to_string();
+    text.lines().next().unwrap_or_default().to_owned()
 }

@@ -56,8 +56,8 @@ pub(super) async fn check(
         false => Finding::new(
             Level::Error,
             format!(
-                "permissions are missing (ask for the ClusterRole cluster-admin, or for these): {}",
-                lines(&refused).join("; ")
+                "permissions are missing (ask for the ClusterRole cluster-admin, or for these):\n    {}",
+                lines(&refused).join("\n    ")
             ),
         ),
     })
@@ -133,9 +133,9 @@ async fn allowed(client: &Client, access: &Access) -> anyhow::Result<bool> {
     Ok(answer["status"]["allowed"] == true)
 }
 
-/// `create, patch deployments.apps in istio-system`.
+/// `in istio-system: create, patch deployments.apps, services`.
 fn lines(refused: &[Access]) -> Vec<String> {
-    let mut verbs: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    let mut verbs: BTreeMap<(Option<&str>, String), Vec<&str>> = BTreeMap::new();
     for access in refused {
         let mut what = access.resource.clone();
         if !access.subresource.is_empty() {
@@ -144,14 +144,23 @@ fn lines(refused: &[Access]) -> Vec<String> {
         if !access.group.is_empty() {
             what = format!("{what}.{}", access.group);
         }
-        if let Some(namespace) = &access.namespace {
-            what = format!("{what} in {namespace}");
-        }
-        verbs.entry(what).or_default().push(access.verb);
+        let namespace = access.namespace.as_deref();
+        verbs
+            .entry((namespace, what))
+            .or_default()
+            .push(access.verb);
     }
-    let lines = verbs.into_iter();
+    let mut resources: BTreeMap<(Option<&str>, Vec<&str>), Vec<String>> = BTreeMap::new();
+    for ((namespace, what), verbs) in verbs {
+        resources.entry((namespace, verbs)).or_default().push(what);
+    }
+    let lines = resources.into_iter();
     lines
-        .map(|(what, verbs)| format!("{} {what}", verbs.join(", ")))
+        .map(|((namespace, verbs), resources)| {
+            let place = namespace.map(|name| format!("in {name}: "));
+            let place = place.unwrap_or_default();
+            format!("{place}{} {}", verbs.join(", "), resources.join(", "))
+        })
         .collect()
 }
 
@@ -160,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn missing_permissions_are_grouped_by_resource() {
+    fn missing_permissions_are_grouped() {
         let access = |verb, group: &str, resource: &str, namespace: Option<&str>| Access {
             verb,
             group: group.to_owned(),
@@ -171,11 +180,16 @@ mod tests {
         let refused = [
             access("create", "apps", "deployments", Some("a")),
             access("patch", "apps", "deployments", Some("a")),
+            access("create", "", "services", Some("a")),
+            access("patch", "", "services", Some("a")),
             access("create", "", "namespaces", None),
         ];
         assert_eq!(
             lines(&refused),
-            ["create, patch deployments.apps in a", "create namespaces"]
+            [
+                "create namespaces",
+                "in a: create, patch deployments.apps, services"
+            ]
         );
     }
 }

@@ -37,6 +37,7 @@ pub(crate) fn start(options: &Options, metrics: &Registry) -> anyhow::Result<Pla
         },
         injection: None,
         campaigns: Vec::new(),
-        tasks: JoinSet::new(),
+        writing: JoinSet::new(),
+        following: JoinSet::new(),
     })
 }

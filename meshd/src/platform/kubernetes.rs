@@ -39,11 +39,11 @@ pub(crate) async fn start(options: &Options, metrics: &Registry) -> anyhow::Resu
     };
     let root = Box::pin(root::open(client.clone(), settings)).await?;
     let authority = root.live();
-    let mut tasks = JoinSet::new();
+    let (mut writing, mut following) = (JoinSet::new(), JoinSet::new());
 
     let roots = run_for(&client, options, ROOT_LEASE)?;
-    tasks.spawn(root.run(roots.leading()));
-    tasks.spawn(distribute::run(
+    writing.spawn(root.run(roots.leading()));
+    writing.spawn(distribute::run(
         client.clone(),
         authority.clone(),
         roots.leading(),
@@ -54,13 +54,12 @@ pub(crate) async fn start(options: &Options, metrics: &Registry) -> anyhow::Resu
         revision: options.kubernetes.revision.clone(),
         cluster_id: options.kubernetes.cluster_id.clone(),
     };
-    let (injection, following) =
-        mesh_injector::watch_inputs(client.clone(), cluster.clone(), metrics);
-    tasks.spawn(following);
+    let (injection, follow) = mesh_injector::watch_inputs(client.clone(), cluster.clone(), metrics);
+    following.spawn(follow);
     let (bundle, bundles) = watch::channel(authority.current().root_pem().to_owned());
-    tasks.spawn(follow_roots(authority.clone(), bundle));
+    writing.spawn(follow_roots(authority.clone(), bundle));
     let (hooks, registry) = (client.clone(), metrics.clone());
-    tasks.spawn(async move {
+    writing.spawn(async move {
         Box::pin(webhook_config::keep(hooks, cluster, bundles, &registry)).await;
     });
 
@@ -72,7 +71,8 @@ pub(crate) async fn start(options: &Options, metrics: &Registry) -> anyhow::Resu
         discovery,
         injection: Some(injection),
         campaigns: vec![roots, status],
-        tasks,
+        writing,
+        following,
     })
 }
 
