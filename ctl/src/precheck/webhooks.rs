@@ -1,4 +1,4 @@
-//! Webhooks of others that would keep the mesh's pods from being made.
+//! Webhooks of others that would keep the mesh's objects from being made.
 
 use kube::api::ListParams;
 use serde_json::Value;
@@ -13,7 +13,17 @@ const KINDS: [&str; 2] = [
     "ValidatingWebhookConfiguration",
 ];
 
-/// Finds webhooks on pods that must answer, and whose Service does not exist.
+/// Group and resource of what a control plane cannot come up without.
+const NEEDED: [(&str, &str); 6] = [
+    ("", "pods"),
+    ("", "configmaps"),
+    ("", "serviceaccounts"),
+    ("", "services"),
+    ("apps", "deployments"),
+    ("apps", "replicasets"),
+];
+
+/// Finds webhooks that must answer before the mesh's objects are made, and that nobody answers for.
 pub(super) async fn check(cluster: &Cluster) -> anyhow::Result<Finding> {
     let mut dead = Vec::new();
     for kind in KINDS {
@@ -22,22 +32,25 @@ pub(super) async fn check(cluster: &Cluster) -> anyhow::Result<Finding> {
             .list_kind(kind, None, &ListParams::default())
             .await?
         {
-            for (webhook, service) in on_pods(&configuration) {
-                if cluster.get(&service).await?.is_none() {
+            for (webhook, service) in in_the_way(&configuration) {
+                if let Some(why) = dumb(cluster, &service).await? {
                     let id = ObjectId::of(&configuration)?;
                     dead.push(format!(
-                        "{id}: webhook {webhook} calls {service}, which does not exist"
+                        "{id}: webhook {webhook} calls {service}, which {why}"
                     ));
                 }
             }
         }
     }
     Ok(match dead.is_empty() {
-        true => Finding::new(Level::Fine, "no webhook keeps pods from being made"),
+        true => Finding::new(
+            Level::Fine,
+            "no webhook keeps the mesh's objects from being made",
+        ),
         false => Finding::new(
             Level::Error,
             format!(
-                "the API server will refuse new pods, as a webhook that must answer cannot (delete it with \
+                "the API server will refuse new objects, as a webhook that must answer cannot (delete it with \
                  kubectl if what it belonged to is gone): {}",
                 dead.join("; ")
             ),
@@ -45,24 +58,32 @@ pub(super) async fn check(cluster: &Cluster) -> anyhow::Result<Finding> {
     })
 }
 
-/// Webhooks of others that must answer before a pod is made, each with the Service that it calls.
-fn on_pods(configuration: &Value) -> Vec<(&str, ObjectId)> {
+/// Why nobody answers for a Service, if nobody does.
+async fn dumb(cluster: &Cluster, service: &ObjectId) -> anyhow::Result<Option<&'static str>> {
+    if cluster.get(service).await?.is_none() {
+        return Ok(Some("does not exist"));
+    }
+    let label = format!("kubernetes.io/service-name={}", service.name);
+    let kind = ("discovery.k8s.io/v1", "EndpointSlice");
+    let namespace = service.namespace.as_deref();
+    let slices = cluster
+        .list_kind(kind, namespace, &ListParams::default().labels(&label))
+        .await?;
+    let mut endpoints = slices.iter().flat_map(|slice| items(&slice["endpoints"]));
+    // Unknown counts as ready, says Kubernetes.
+    let ready = endpoints.any(|endpoint| endpoint["conditions"]["ready"] != false);
+    Ok((!ready).then_some("has no ready endpoint"))
+}
+
+/// Webhooks of others that must answer before what the mesh needs is made, each with the Service
+/// that it calls.
+fn in_the_way(configuration: &Value) -> Vec<(&str, ObjectId)> {
     if !configuration["metadata"]["labels"][COMPONENT].is_null() {
         return Vec::new();
     }
     let hooks = items(&configuration["webhooks"]).iter();
     let must = hooks.filter(|hook| text(hook, "failurePolicy") != "Ignore");
-    let on_pods = must.filter(|hook| {
-        items(&hook["rules"]).iter().any(|rule| {
-            let has = |list: &str, wanted: &str| {
-                items(&rule[list])
-                    .iter()
-                    .any(|one| one == wanted || one == "*")
-            };
-            has("resources", "pods") && has("operations", "CREATE") && has("apiGroups", "")
-        })
-    });
-    let with_service = on_pods.filter_map(|hook| {
+    let with_service = must.filter(|hook| concerns(hook)).filter_map(|hook| {
         let service = &hook["clientConfig"]["service"];
         let id = ObjectId {
             api_version: "v1".to_owned(),
@@ -73,6 +94,29 @@ fn on_pods(configuration: &Value) -> Vec<(&str, ObjectId)> {
         Some((text(hook, "name"), id))
     });
     with_service.collect()
+}
+
+/// Whether a webhook is asked about anything [`NEEDED`]. One on selected pods counts, too, as
+/// those of the applications may be among them.
+fn concerns(hook: &Value) -> bool {
+    let selects = ["namespaceSelector", "objectSelector"];
+    let everything = selects.iter().all(|selector| {
+        hook[*selector]
+            .as_object()
+            .is_none_or(|terms| terms.is_empty())
+    });
+    items(&hook["rules"]).iter().any(|rule| {
+        let has = |list: &str, wanted: &str| {
+            items(&rule[list])
+                .iter()
+                .any(|one| one == wanted || one == "*")
+        };
+        let mut needed = NEEDED
+            .iter()
+            .filter(|(_, resource)| everything || *resource == "pods");
+        has("operations", "CREATE")
+            && needed.any(|(group, resource)| has("apiGroups", group) && has("resources", resource))
+    })
 }
 
 #[cfg(test)]
@@ -89,16 +133,20 @@ mod tests {
     }
 
     #[test]
-    fn only_webhooks_on_pods_that_must_answer_count() {
-        assert_eq!(on_pods(&configuration("Ignore", "pods")), []);
-        assert_eq!(on_pods(&configuration("Fail", "secrets")), []);
+    fn only_webhooks_on_what_is_needed_that_must_answer_count() {
+        assert_eq!(in_the_way(&configuration("Ignore", "pods")), []);
+        assert_eq!(in_the_way(&configuration("Fail", "secrets")), []);
+        let mut selective = configuration("Fail", "services");
+        assert_eq!(in_the_way(&selective).len(), 1);
+        selective["webhooks"][0]["objectSelector"] = json!({"matchLabels": {"a": "b"}});
+        assert_eq!(in_the_way(&selective), []);
         let service: ObjectId = "v1 Service gone/a".parse().unwrap();
         assert_eq!(
-            on_pods(&configuration("Fail", "pods")),
+            in_the_way(&configuration("Fail", "pods")),
             [("a.example.com", service.clone())]
         );
         assert_eq!(
-            on_pods(&configuration("Fail", "*")),
+            in_the_way(&configuration("Fail", "*")),
             [("a.example.com", service)]
         );
     }
