@@ -17,6 +17,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LAST_WAIT: Duration = Duration::from_secs(5);
 /// After so long without a failure the next one waits as the first did.
 const CALM: Duration = Duration::from_secs(30);
+/// An API server that has just come back refuses everybody until it knows its roles.
+const COMING_BACK: Duration = Duration::from_secs(10);
 
 /// Counts the collections that have yet to be listed once.
 #[derive(Clone, Debug)]
@@ -165,6 +167,8 @@ pub(super) struct Trouble {
     wait: Duration,
     last: Option<Instant>,
     unreachable: Option<Lost>,
+    /// When the server, having been away, answered again by a refusal.
+    back: Option<Instant>,
     /// The place of the problem that was reported.
     reported: Option<String>,
 }
@@ -176,6 +180,7 @@ impl Trouble {
             wait: FIRST_WAIT,
             last: None,
             unreachable: None,
+            back: None,
             reported: None,
         }
     }
@@ -183,6 +188,7 @@ impl Trouble {
     /// The server answers: the place whose problem is to be taken back.
     fn over(&mut self) -> Option<String> {
         self.unreachable = None;
+        self.back = None;
         self.reported.take()
     }
 
@@ -196,6 +202,13 @@ impl Trouble {
                 None
             }
             Failure::Refused(reason) => {
+                if self.unreachable.take().is_some() {
+                    self.back = Some(Instant::now());
+                    self.last = None;
+                }
+                if self.back.is_some_and(|back| back.elapsed() < COMING_BACK) {
+                    return None;
+                }
                 let name = collection.name();
                 let problem = Problem {
                     file: super::NAME.to_owned(),
@@ -219,5 +232,33 @@ impl Trouble {
             _ => FIRST_WAIT,
         };
         self.wait
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mesh_config::Kind;
+    use mesh_telemetry::metrics::Registry;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_unless_the_server_is_coming_back() {
+        let collection = Collection::of_mesh(Kind::Gateway, "v1");
+        let refused = Failure::Refused("no permission".to_owned());
+        let unreachable = Failure::Unreachable("connection refused".to_owned());
+        let mut trouble = Trouble::new(Metrics::register(&Registry::new()));
+        assert!(trouble.meet(&collection, &refused).is_some());
+        assert!(trouble.over().is_some());
+        for _ in 0..10 {
+            assert!(trouble.meet(&collection, &unreachable).is_none());
+            trouble.wait();
+        }
+        assert_eq!(trouble.wait(), LAST_WAIT);
+        assert!(trouble.meet(&collection, &refused).is_none());
+        assert_eq!(trouble.wait(), FIRST_WAIT);
+        assert!(trouble.meet(&collection, &refused).is_none());
+        trouble.over();
+        assert!(trouble.meet(&collection, &refused).is_some());
     }
 }
