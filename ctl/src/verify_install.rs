@@ -39,7 +39,10 @@ pub(crate) async fn run(options: &VerifyInstall) -> anyhow::Result<ExitCode> {
     };
     let (name, namespace) = (&place.revision, &place.namespace);
     let installed = record::read(&cluster, &place).await?.with_context(|| {
-        format!("meshctl has installed no revision {name} in namespace {namespace} (-i names another namespace, --revision another revision)")
+        format!(
+            "meshctl has installed no revision {name} in namespace {namespace} (-i names another \
+             namespace, --revision another revision; of what Helm installed, `helm status` tells)"
+        )
     })?;
     let unready = wait::look(&cluster, &installed.objects).await?;
     let code = match unready.is_empty() {

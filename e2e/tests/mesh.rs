@@ -14,7 +14,7 @@ use mesh_e2e::platform::{self, Platform};
 use mesh_e2e::suites::{self, Mesh, Pace, Test};
 
 /// Where a mesh runs.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     Local(Owner),
     Kubernetes,
@@ -149,11 +149,17 @@ fn start(place: Place) -> Result<Started, Failed> {
     let running = place
         .start()
         .map_err(|error| Failed::from(format!("{error:#}")))?;
-    let full = std::env::var_os("MESH_E2E_FULL").is_some();
+    let mut pace = match std::env::var_os("MESH_E2E_FULL") {
+        Some(_) => Pace::full(),
+        None => Pace::short(),
+    };
+    if place == Place::Kubernetes {
+        pace.requests_per_second = Pace::OPTIMISED;
+    }
     let mesh = Mesh {
         platform: running.platform(),
         samples: platform::samples(),
-        pace: if full { Pace::full() } else { Pace::short() },
+        pace,
     };
     Ok(Started { running, mesh })
 }
