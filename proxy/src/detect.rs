@@ -45,11 +45,6 @@ pub struct Inspect {
     pub http: bool,
 }
 
-/// What a client that shows nothing before `Inspect`'s timeout means for an outbound port of
-/// undeclared protocol. Short, because MySQL and SMTP clients wait for the server's greeting:
-/// every millisecond here is one they see. Long enough for a request that follows the handshake.
-pub const SERVER_FIRST_TIMEOUT: Duration = Duration::from_millis(100);
-
 /// The HTTP/2 client connection preface, RFC 9113 section 3.4.
 pub const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 

@@ -33,9 +33,7 @@ pub async fn serve(
     let mut connection = Connection::new(&worker, direction, listener, &accepted);
     let mut stream = Prefixed::new(accepted.stream);
 
-    connection
-        .inspect(&mut stream, listener.inspect(destination))
-        .await?; // SNI
+    connection.inspect(&mut stream, listener).await?; // SNI
     let chain = connection.choose(&snapshot)?;
     drop(snapshot);
     let stream = connection.secure(stream, &chain).await?;

@@ -20,9 +20,7 @@ pub async fn serve(worker: Rc<Worker>, accepted: Accepted) -> Result<Serving, Co
     let mut connection = Connection::new(&worker, Direction::Inbound, listener, &accepted);
     let mut stream = Prefixed::new(accepted.stream);
 
-    connection
-        .inspect(&mut stream, listener.inspect(destination))
-        .await?;
+    connection.inspect(&mut stream, listener).await?;
     let chain = connection.choose(&snapshot)?; // STRICT takes no plaintext
     drop(snapshot); // a long connection must not keep an old configuration
     let stream = connection.secure(stream, &chain).await?;

@@ -12,8 +12,7 @@ use ::http::HeaderValue;
 use futures::future::LocalBoxFuture;
 use mesh_route::http_manager::CertificateDetails;
 use mesh_route::{
-    AuthzInput, ConnInfo, FilterChain, HttpManager, Inspection, Listener, Snapshot, Terminal,
-    Verdict,
+    AuthzInput, ConnInfo, FilterChain, HttpManager, Listener, Snapshot, Terminal, Verdict,
 };
 use mesh_telemetry::access_log::ResponseFlag;
 use mesh_telemetry::drain::InFlight;
@@ -23,7 +22,7 @@ use tokio::net::TcpStream;
 
 use super::Accepted;
 pub use super::error::ConnError;
-use crate::detect::{Detected, Inspect, Prefixed, SERVER_FIRST_TIMEOUT, detect};
+use crate::detect::{Detected, Inspect, Prefixed, detect};
 use crate::metrics::stats::ListenerStats;
 use crate::peer::Peer;
 use crate::tls::{self, Handshake, ServerIo, ServerStream, accepts_peer};
@@ -44,8 +43,8 @@ pub enum Direction {
 /// Envoy's default of `listener_filters_timeout`; with it, or with none, ours apply.
 const LISTENER_FILTERS_DEFAULT: Duration = Duration::from_secs(15);
 
-/// A plaintext client that stays silent towards an inbound port is taken for one that waits
-/// for the server. Longer than outbound: a request that is taken for TCP escapes HTTP policy.
+/// A plaintext client that stays silent towards an inbound port whose server may speak first is
+/// taken for one that waits for it. Long, for a request that is taken for TCP escapes HTTP policy.
 const INBOUND_SILENCE: Duration = Duration::from_secs(1);
 
 /// An accepted connection with everything its requests ask about.
@@ -120,8 +119,9 @@ impl Connection {
     pub async fn inspect(
         &mut self,
         stream: &mut Prefixed<TcpStream>,
-        inspection: Inspection,
+        listener: &Listener,
     ) -> Result<(), ConnError> {
+        let inspection = listener.inspect(self.destination);
         let wanted = Inspect {
             tls: inspection.tls,
             http: inspection.http,
@@ -129,11 +129,8 @@ impl Connection {
         if !wanted.tls && !wanted.http {
             return Ok(());
         }
-        let ours = match self.direction {
-            Direction::Outbound => Some(SERVER_FIRST_TIMEOUT),
-            Direction::Inbound => Some(INBOUND_SILENCE),
-            Direction::Gateway => None,
-        };
+        let inbound = self.direction == Direction::Inbound;
+        let ours = (inbound && !self.must_request(listener)).then_some(INBOUND_SILENCE);
         let configured = inspection.timeout.filter(|timeout| !timeout.is_zero());
         let timeout = match configured {
             Some(timeout) if timeout < LISTENER_FILTERS_DEFAULT => Some(timeout),
@@ -262,6 +259,12 @@ impl Connection {
             tls,
             application_protocols: &protocols,
         })
+    }
+
+    /// A client that is silent for now would be served HTTP, where it is always the first to speak.
+    fn must_request(&self, listener: &Listener) -> bool {
+        let chain = self.select(listener);
+        chain.is_some_and(|chain| matches!(chain.terminal, Terminal::Http(_)))
     }
 
     fn would_take_tls(&self, listener: &Listener) -> bool {

@@ -92,8 +92,9 @@ fn an_unreachable_upstream_closes_and_is_flagged() {
     });
 }
 
-/// A port of undeclared protocol: HTTP if detected, else TCP.
-fn undeclared() -> serde_json::Value {
+/// A port of undeclared protocol: HTTP if detected, else TCP. `silence`: how long clients may say
+/// nothing.
+fn undeclared(silence: &str) -> serde_json::Value {
     let http = manager(routes(&[route_to("a")]), json!({}));
     let tcp = tcp_proxy("outbound|80||a.test", json!({}));
     with(
@@ -101,7 +102,7 @@ fn undeclared() -> serde_json::Value {
         json!({
             "listener_filters": [{"name": "envoy.filters.listener.http_inspector", "typed_config": {
                 "@type": "type.googleapis.com/envoy.extensions.filters.listener.http_inspector.v3.HttpInspector"}}],
-            "listener_filters_timeout": "0s",
+            "listener_filters_timeout": silence,
             "continue_on_listener_filters_timeout": true,
             "filter_chains": [{
                 "filter_chain_match": {"application_protocols": ["http/1.1", "h2c"]},
@@ -122,7 +123,7 @@ fn a_server_that_speaks_first_is_not_kept_waiting() {
         })
         .await;
         let rig = Rig::new("client");
-        rig.apply(&[cluster("a", &[upstream]), undeclared()]);
+        rig.apply(&[cluster("a", &[upstream]), undeclared("0.1s")]);
         let at = rig.outbound("10.96.0.1:80").await;
         let started = Instant::now();
         let mut client = TcpStream::connect(at).await.unwrap();
@@ -143,7 +144,7 @@ fn a_server_that_speaks_first_is_not_kept_waiting() {
 fn http_on_an_undeclared_port_is_detected() {
     run(async {
         let rig = Rig::new("client");
-        rig.apply(&[cluster("a", &[echo().await]), undeclared()]);
+        rig.apply(&[cluster("a", &[echo().await]), undeclared("0.1s")]);
         let at = rig.outbound("10.96.0.1:80").await;
         assert!(get(at, "/detected", "").await.contains("GET /detected\n"));
         assert_eq!(
@@ -151,6 +152,26 @@ fn http_on_an_undeclared_port_is_detected() {
                 .len(),
             1
         );
+        rig.finish().await;
+    });
+}
+
+#[test]
+fn http_that_comes_late_is_still_detected_where_nobody_else_speaks() {
+    run(async {
+        let rig = Rig::new("client");
+        rig.apply(&[cluster("a", &[echo().await]), undeclared("0s")]);
+        let at = rig.outbound("10.96.0.1:80").await;
+        let mut client = TcpStream::connect(at).await.unwrap();
+        // A client that is ahead of its requests, or on a machine with much to do.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let request = b"GET /late HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
+        client.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.contains("GET /late\n"), "{answer}");
+        let counted = rig.lines("istio_requests_total", &["response_code=\"200\""]);
+        assert_eq!(counted.len(), 1);
         rig.finish().await;
     });
 }

@@ -132,7 +132,9 @@ impl EndpointSet {
         pools.map(|pool| pool.balancer.turn()).next().unwrap_or(0)
     }
 
-    /// Picks; endpoints in `avoid` are left out as far as `avoid_attempts` further picks allow.
+    /// Picks; endpoints in `avoid` are left out if there are others. As the policy balances for
+    /// `avoid_attempts` further picks, as Envoy does it; least load falls for a dead endpoint each
+    /// time, so after them any other will do.
     pub(crate) fn pick(&self, request: &PickRequest<'_>) -> Result<&Arc<Endpoint>, PickError> {
         if self.all.is_empty() {
             return Err(PickError::Empty);
@@ -145,7 +147,24 @@ impl EndpointSet {
             let hash = request.hash.map(|hash| derive(hash, step));
             picked = self.pick_once(hash, derive(request.random, step))?;
         }
+        if attempt > 0 && is_avoided(request.avoid, picked.address) {
+            return Ok(self.untried(request).unwrap_or(picked));
+        }
         Ok(picked)
+    }
+
+    /// Any endpoint of a priority with load that is not avoided.
+    fn untried(&self, request: &PickRequest<'_>) -> Option<&Arc<Endpoint>> {
+        let untried = || {
+            let priorities = self.priorities.iter().zip(&self.loads);
+            let loaded = priorities.filter(|(_, load)| **load > 0);
+            let pools = loaded.flat_map(|(priority, _)| &priority.pools);
+            pools
+                .flat_map(|pool| &pool.endpoints)
+                .filter(|endpoint| !is_avoided(request.avoid, endpoint.address))
+        };
+        let at = request.random.checked_rem(untried().count() as u64)?;
+        untried().nth(usize::try_from(at).expect("less than a count"))
     }
 
     fn pick_once(&self, hash: Option<u64>, random: u64) -> Result<&Arc<Endpoint>, PickError> {

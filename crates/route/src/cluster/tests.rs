@@ -267,10 +267,18 @@ fn retries_avoid_tried_endpoints() {
         &[healthy("10.0.0.1"), healthy("10.0.0.2")],
     );
     let avoid = ["10.0.0.1:80".parse().unwrap()];
+    let pick = |random| PickRequest {
+        avoid: &avoid,
+        avoid_attempts: 20,
+        random,
+        ..Default::default()
+    };
+    // The dead one has the least load.
+    let _busy = cluster.pick(&pick(1)).unwrap();
     for random in 0..100 {
         let request = PickRequest {
             avoid: &avoid,
-            avoid_attempts: 20,
+            avoid_attempts: 5,
             random: derive(random, 2),
             ..Default::default()
         };

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use mesh_config::sidecar::{CaptureMode, EgressBind};
@@ -16,6 +17,11 @@ use super::{chain as inbound_chain, http_inspector, strings, tcp, tls_inspector}
 use crate::model::{Address, Protocol, Registry as Source, Resolution, Service, ServicePort, Vip};
 use crate::snapshot::{Egress, Registry};
 use crate::translate::{access_log, audience::View, names, wire::*};
+
+/// How long a client may be silent towards a port whose protocol nobody declared. Short, because
+/// clients of MySQL and SMTP wait for the server's greeting, and every millisecond here is one that
+/// they see. Long enough for a request that follows the handshake.
+const SERVER_FIRST: Duration = Duration::from_millis(100);
 
 /// A listener under construction.
 struct Entry {
@@ -226,6 +232,16 @@ fn clash(known: Protocol, new: Protocol) -> bool {
     (first(known) || first(new)) && known != new
 }
 
+/// A client that says nothing for so long waits for its server; 0: never. HTTP's clients always
+/// speak first, late as it may be.
+fn silence(cx: &View<'_>, entry: &Entry) -> Duration {
+    let tcp = |chain: &Chain| !chain.detected_http && chain.sni.is_empty();
+    match cx.mesh().protocol_detection_timeout {
+        Duration::ZERO if entry.chains.iter().any(tcp) => SERVER_FIRST,
+        own => own,
+    }
+}
+
 fn finish(cx: &View<'_>, entry: Entry) -> listener::Listener {
     let name = names::listener(&entry.bind.to_string(), entry.port);
     let mut out = listener::Listener {
@@ -233,7 +249,7 @@ fn finish(cx: &View<'_>, entry: Entry) -> listener::Listener {
         traffic_direction: base::TrafficDirection::Outbound.into(),
         continue_on_listener_filters_timeout: true,
         access_log: access_log::listener(cx.mesh()),
-        listener_filters_timeout: duration(std::time::Duration::ZERO),
+        listener_filters_timeout: duration(Duration::ZERO),
         bind_to_port: if entry.bound { None } else { boolean(false) },
         ..listener::Listener::default()
     };
@@ -242,7 +258,7 @@ fn finish(cx: &View<'_>, entry: Entry) -> listener::Listener {
     }
     if entry.chains.iter().any(|chain| chain.detected_http) {
         out.listener_filters.push(http_inspector());
-        out.listener_filters_timeout = duration(cx.mesh().protocol_detection_timeout);
+        out.listener_filters_timeout = duration(silence(cx, &entry));
     }
     for chain in entry.chains {
         let all = chain.matches_all();
