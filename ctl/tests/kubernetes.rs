@@ -211,7 +211,7 @@ async fn refuses_what_cannot_work(cluster: &Cluster) {
     let said = meshctl(&powerless, "install -y").await;
     said.fails()
         .has("permissions are missing")
-        .has("deployments.apps in istio-system");
+        .has("in istio-system: get, list, create, patch, delete configmaps, deployments.apps, ");
     let nowhere = meshctl(Path::new("/nonexistent/kubeconfig"), "install -y").await;
     nowhere.fails().has("KUBECONFIG");
 }
