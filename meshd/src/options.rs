@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, ValueEnum};
-use mesh_config::duration;
 use mesh_telemetry::log;
 
 /// The control plane of the mesh: discovery, certificate authority and injection in one process.
@@ -39,7 +38,7 @@ pub(crate) struct Options {
         env = "DEFAULT_WORKLOAD_CERT_TTL",
         default_value = "24h",
         value_name = "DURATION",
-        value_parser = duration::parse
+        value_parser = duration
     )]
     default_workload_cert_ttl: Duration,
     /// Longest lifetime of workload certificates.
@@ -48,7 +47,7 @@ pub(crate) struct Options {
         env = "MAX_WORKLOAD_CERT_TTL",
         default_value = "2160h",
         value_name = "DURATION",
-        value_parser = duration::parse
+        value_parser = duration
     )]
     max_workload_cert_ttl: Duration,
     /// Where xDS is served in plaintext.
@@ -125,7 +124,7 @@ pub(crate) struct KubernetesOptions {
         conflicts_with = "config_dirs",
         default_value = "5m",
         value_name = "DURATION",
-        value_parser = duration::parse
+        value_parser = duration
     )]
     pub(crate) root_propagation: Duration,
 }
@@ -176,6 +175,14 @@ impl Options {
     }
 }
 
+/// `90s`, `5m`, `1h30m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let span: jiff::SignedDuration = text
+        .parse()
+        .map_err(|error| format!("{error}; write for example 90s or 5m"))?;
+    Duration::try_from(span).map_err(|_| "it is negative".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,6 +222,6 @@ mod tests {
         assert_eq!(options.kubernetes.root_propagation.as_secs(), 90);
         assert_eq!(options.max_workload_cert_ttl.as_secs(), 90 * 86_400);
         let said = parse("--kubernetes --root-propagation 90").unwrap_err();
-        assert!(said.contains("write a number with a unit"), "{said}");
+        assert!(said.contains("write for example 90s or 5m"), "{said}");
     }
 }
