@@ -22,6 +22,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::bookinfo::{page, whole_page};
+use crate::load::{Load, Outcome};
 use crate::platform::Platform;
 
 /// How soon a change of configuration must have reached every proxy.
@@ -107,6 +109,22 @@ impl Mesh {
         let result = test();
         self.platform.delete(file)?;
         result
+    }
+
+    /// Asks for whole pages while `disturb` runs, and tells what came of them.
+    ///
+    /// # Errors
+    /// That of `disturb`, or when the load could not run at all.
+    pub fn under_load(
+        &self,
+        per_second: u32,
+        disturb: impl FnOnce(&Load) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Outcome> {
+        let load = Load::start(self.platform.ingress(), page(), per_second, whole_page);
+        let disturbed = disturb(&load);
+        let outcome = load.finish()?;
+        disturbed?;
+        Ok(outcome)
     }
 
     /// [`Mesh::with_file`] for manifests in text.

@@ -28,7 +28,8 @@ spec:
     - route: [{destination: {host: reviews, subst: v1}}]
 ";
 
-const NO_REGEX: &str = "
+/// Right for the definition of its kind, and yet wrong.
+pub(super) const NO_REGEX: &str = "
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: wrong, namespace: default}

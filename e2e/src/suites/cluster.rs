@@ -8,10 +8,11 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
+use super::bad_input::NO_REGEX;
+use super::resilience::SYSTEM;
 use super::{LIVE_WITHIN, Mesh, SOON, Test, echo};
-use crate::bookinfo::{Stars, page, visit, whole_page};
+use crate::bookinfo::{Stars, page, visit};
 use crate::deadline::{eventually, eventually_true};
-use crate::load::Load;
 use crate::platform::Pod;
 use crate::platform::kubernetes::kubectl;
 
@@ -127,16 +128,7 @@ fn asked_with_an_identity(mesh: &Mesh, pod: &Pod) -> anyhow::Result<()> {
 }
 
 const WRONG: [&str; 2] = [
-    "
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: wrong, namespace: default}
-spec:
-  hosts: [reviews]
-  http:
-    - match: [{uri: {regex: '['}}]
-      route: [{destination: {host: reviews}}]
-",
+    NO_REGEX,
     "
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
@@ -223,16 +215,10 @@ fn endpoints(clusters: &Value, name: &str) -> Vec<String> {
 
 fn a_second_control_plane_goes_on(mesh: &Mesh) -> anyhow::Result<()> {
     let platform = &mesh.platform;
-    platform.scale("istio-system", "istiod", 2)?;
-    let load = Load::start(
-        platform.ingress(),
-        page(),
-        mesh.pace.requests_per_second,
-        whole_page,
-    );
-    let disturbed = || -> anyhow::Result<()> {
+    platform.scale(SYSTEM, "istiod", 2)?;
+    let outcome = mesh.under_load(mesh.pace.requests_per_second, |load| {
         load.wait_for(100)?;
-        let replicas = platform.pods("istio-system", "istiod")?;
+        let replicas = platform.pods(SYSTEM, "istiod")?;
         platform.kill(replicas.first().context("no istiod pod")?)?;
         let file = mesh.networking("virtual-service-reviews-v3.yaml");
         // The API server may call the webhook of the one that is gone until it knows better.
@@ -244,9 +230,7 @@ fn a_second_control_plane_goes_on(mesh: &Mesh) -> anyhow::Result<()> {
         let live = eventually_true("only red stars", LIVE_WITHIN, only_red);
         platform.delete(&file)?;
         live
-    }();
-    let outcome = load.finish()?;
-    platform.scale("istio-system", "istiod", 1)?;
-    disturbed?;
-    outcome.assert_none_failed()
+    });
+    platform.scale(SYSTEM, "istiod", 1)?;
+    outcome?.assert_none_failed()
 }

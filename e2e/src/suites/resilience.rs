@@ -7,9 +7,7 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 
 use super::{Mesh, Test};
-use crate::bookinfo::{page, whole_page};
 use crate::deadline::eventually_true;
-use crate::load::Load;
 
 /// The tests of this suite.
 pub const TESTS: &[Test] = &[
@@ -33,13 +31,7 @@ pub(super) const SYSTEM: &str = "istio-system";
 fn rollouts_and_a_killed_pod_lose_no_request(mesh: &Mesh) -> anyhow::Result<()> {
     let platform = &mesh.platform;
     platform.scale("default", "ratings-v1", 2)?;
-    let load = Load::start(
-        platform.ingress(),
-        page(),
-        mesh.pace.requests_per_second,
-        whole_page,
-    );
-    let disturbed = || -> anyhow::Result<()> {
+    let outcome = mesh.under_load(mesh.pace.requests_per_second, |load| {
         load.wait_for(100)?;
         for _ in 0..2 {
             for deployment in REVIEWS {
@@ -54,10 +46,9 @@ fn rollouts_and_a_killed_pod_lose_no_request(mesh: &Mesh) -> anyhow::Result<()> 
                 .context("no ratings pod")?,
         )?;
         load.wait_for(mesh.pace.rollout_requests)
-    }();
-    let outcome = load.finish()?;
+    });
     platform.scale("default", "ratings-v1", 1)?;
-    disturbed?;
+    let outcome = outcome?;
     ensure!(
         outcome.sent >= mesh.pace.rollout_requests,
         "only {} requests were sent",
@@ -68,13 +59,7 @@ fn rollouts_and_a_killed_pod_lose_no_request(mesh: &Mesh) -> anyhow::Result<()> 
 
 fn a_killed_control_plane_loses_no_request(mesh: &Mesh) -> anyhow::Result<()> {
     let platform = &mesh.platform;
-    let load = Load::start(
-        platform.ingress(),
-        page(),
-        mesh.pace.requests_per_second / 2,
-        whole_page,
-    );
-    let disturbed = || -> anyhow::Result<()> {
+    let outcome = mesh.under_load(mesh.pace.requests_per_second / 2, |load| {
         load.wait_for(100)?;
         let istiod = platform.pods(SYSTEM, "istiod")?;
         platform.kill(istiod.first().context("no istiod pod")?)?;
@@ -97,11 +82,9 @@ fn a_killed_control_plane_loses_no_request(mesh: &Mesh) -> anyhow::Result<()> {
                 Ok(pods.iter().all(|pod| endpoints.contains(&pod.ip)) && !new.ip.is_empty())
             },
         )
-    }();
-    let outcome = load.finish()?;
+    });
     platform.scale("default", "details-v1", 1)?;
-    disturbed?;
-    outcome.assert_none_failed()
+    outcome?.assert_none_failed()
 }
 
 /// A mesh configuration with which certificates live one minute.
@@ -125,14 +108,8 @@ fn rotating_certificates_lose_no_request(mesh: &Mesh) -> anyhow::Result<()> {
         {
             platform.rollout_restart("default", deployment)?;
         }
-        let load = Load::start(
-            platform.ingress(),
-            page(),
-            mesh.pace.requests_per_second / 4,
-            whole_page,
-        );
         let mut serials = BTreeSet::new();
-        let watched = || -> anyhow::Result<()> {
+        let outcome = mesh.under_load(mesh.pace.requests_per_second / 4, |_| {
             let end = Instant::now() + mesh.pace.rotation;
             while Instant::now() < end {
                 std::thread::sleep(Duration::from_secs(5));
@@ -144,9 +121,7 @@ fn rotating_certificates_lose_no_request(mesh: &Mesh) -> anyhow::Result<()> {
                 serials.insert(serial(&platform.proxy_config("secret", pod)?)?);
             }
             Ok(())
-        }();
-        let outcome = load.finish()?;
-        watched?;
+        })?;
         // Renewed at half-life: at least once in each whole minute.
         let wanted = usize::try_from(mesh.pace.rotation.as_secs() / 60)? + 1;
         ensure!(

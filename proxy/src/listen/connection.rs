@@ -40,7 +40,7 @@ pub enum Direction {
     Gateway,
 }
 
-/// Envoy's default of `listener_filters_timeout`; with it, or with none, ours apply.
+/// Envoy's default of `listener_filters_timeout`; with it, or with none, ours applies inbound.
 const LISTENER_FILTERS_DEFAULT: Duration = Duration::from_secs(15);
 
 /// A plaintext client that stays silent towards an inbound port whose server may speak first is
@@ -129,12 +129,13 @@ impl Connection {
         if !wanted.tls && !wanted.http {
             return Ok(());
         }
-        let inbound = self.direction == Direction::Inbound;
-        let ours = (inbound && !self.must_request(listener)).then_some(INBOUND_SILENCE);
         let configured = inspection.timeout.filter(|timeout| !timeout.is_zero());
         let timeout = match configured {
             Some(timeout) if timeout < LISTENER_FILTERS_DEFAULT => Some(timeout),
-            _ => ours.or(configured),
+            _ if self.direction == Direction::Inbound && !self.must_request(listener) => {
+                Some(INBOUND_SILENCE)
+            }
+            _ => configured,
         };
         let detected = detect(stream, wanted, timeout).await?;
         match detected {
@@ -261,7 +262,7 @@ impl Connection {
         })
     }
 
-    /// A client that is silent for now would be served HTTP, where it is always the first to speak.
+    /// The chain of a client that has sent nothing is HTTP's, where clients always speak first.
     fn must_request(&self, listener: &Listener) -> bool {
         let chain = self.select(listener);
         chain.is_some_and(|chain| matches!(chain.terminal, Terminal::Http(_)))

@@ -5,9 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
-use crate::bookinfo::{page, whole_page};
 use crate::deadline::eventually;
-use crate::load::Load;
 use crate::platform::kubernetes::kubectl;
 use crate::platform::{Platform, Pod};
 use crate::suites::Mesh;
@@ -46,20 +44,12 @@ fn rotate(mesh: &Mesh) -> anyhow::Result<()> {
     for (namespace, app) in APPS {
         restart(namespace, &format!("app={app}"))?;
     }
-    let load = Load::start(
-        platform.ingress(),
-        page(),
-        mesh.pace.requests_per_second,
-        whole_page,
-    );
-    let disturbed = || -> anyhow::Result<()> {
+    let outcome = mesh.under_load(mesh.pace.requests_per_second, |load| {
         load.wait_for(100)?;
         replace_root(platform)?;
         load.wait_for(load.sent() + 100)
-    }();
-    let outcome = load.finish()?;
-    disturbed?;
-    outcome.assert_none_failed()
+    });
+    outcome?.assert_none_failed()
 }
 
 /// New pods, whose certificates live a minute.
