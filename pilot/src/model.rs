@@ -1,6 +1,6 @@
 //! The services, workloads and endpoints of the mesh, whatever they came from.
 //!
-//! Kubernetes objects ([`service::from_kubernetes`], [`workload::from_pod`],
+//! Kubernetes objects ([`service::from_kubernetes`], [`alias::from_kubernetes`], [`workload::from_pod`],
 //! [`endpoint::from_slice`]) and ServiceEntry/WorkloadEntry ([`service_entry`]) become the same few
 //! types, so that everything after this module (snapshot, translate) never sees where a host came
 //! from, save where Istio's behaviour itself differs ([`service::Registry`]).
@@ -8,6 +8,7 @@
 //! Conversion is pure: an object that cannot be used becomes a [`crate::snapshot::Problem`] of that
 //! object.
 
+pub mod alias;
 pub mod endpoint;
 pub mod export;
 pub mod locality;
@@ -15,6 +16,7 @@ pub mod service;
 pub mod service_entry;
 pub mod workload;
 
+pub use alias::Alias;
 pub use endpoint::{Address, Endpoint, Health};
 pub use export::ExportTo;
 pub use locality::Locality;

@@ -8,6 +8,7 @@
 //! - [`rules`](Rules): VirtualServices, DestinationRules, Gateways, Sidecars and policies.
 //! - [`Scope`]: what the proxies of one namespace (and Sidecar) see of both; shared by them.
 
+mod aliases;
 mod change;
 mod destination_rules;
 mod gateways;

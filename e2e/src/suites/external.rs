@@ -185,20 +185,35 @@ metadata: {name: elsewhere, namespace: echo}
 spec:
   type: ExternalName
   externalName: target.outside.svc.cluster.local
-  ports: [{name: http, port: 80}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: another, namespace: outside}
+spec:
+  type: ExternalName
+  externalName: server.echo.svc.cluster.local
 ";
 
 fn services_without_an_address_of_their_own(mesh: &Mesh) -> anyhow::Result<()> {
     let echo = echo::start(mesh)?;
     mesh.with_text(NAMES, || {
-        eventually("a headless service answers", SOON, || {
-            let (status, body) = echo.status(&echo.client, &["http://headless.echo:8080/"])?;
-            ensure!(
-                status == 200 && body.contains("spiffe://cluster.local/ns/echo/sa/client"),
-                "status {status}, mutual TLS or not: {body}"
-            );
-            Ok(())
-        })?;
+        let knows_the_client = |what: &str, arguments: &[&str]| {
+            eventually(what, SOON, || {
+                let (status, body) = echo.status(&echo.client, arguments)?;
+                ensure!(
+                    status == 200 && body.contains("spiffe://cluster.local/ns/echo/sa/client"),
+                    "status {status}, mutual TLS or not: {body}"
+                );
+                Ok(())
+            })
+        };
+        knows_the_client(
+            "a headless service answers",
+            &["http://headless.echo:8080/"],
+        )?;
+        // Asked for like this where the cluster's DNS knows no external names, too.
+        let another = ["-H", "host: another.outside", "http://server.echo/"];
+        knows_the_client("a service answers to its other name", &another)?;
         let answers = |pod: &Pod| {
             eventually("an external name answers", SOON, || {
                 let (status, body) = echo.status(pod, &["http://elsewhere.echo/"])?;

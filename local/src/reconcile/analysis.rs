@@ -17,9 +17,13 @@ impl Controller {
             host: "kubernetes.default.svc.cluster.local".to_owned(),
             ports: vec![443],
         }];
+        let mut aliases = Vec::new();
         for (key, manifest) in &self.loaded.manifests {
             match &manifest.body {
-                Body::Service(object) => services.push(known(key, object)),
+                Body::Service(object) => match external_name(object) {
+                    Some(target) => aliases.push((host(key), target)),
+                    None => services.push(known(key, object)),
+                },
                 Body::Passive if key.kind.info().role == Role::Mesh => {
                     // It was good when it was read.
                     match decode::object(&manifest.value, &Source::default()) {
@@ -30,6 +34,7 @@ impl Controller {
                 _ => {}
             }
         }
+        add_aliases(&mut services, aliases);
         let found = analyse(&resources, Some(&services), &self.mesh);
         found
             .into_iter()
@@ -50,13 +55,45 @@ impl Controller {
     }
 }
 
+fn host(key: &Key) -> String {
+    format!("{}.{}.svc.cluster.local", key.name, key.namespace)
+}
+
+/// What a Service of type ExternalName is another name of.
+fn external_name(service: &Service) -> Option<&str> {
+    let spec = service.spec.as_ref()?;
+    let target = spec.external_name.as_deref()?;
+    (spec.type_.as_deref() == Some("ExternalName")).then_some(target)
+}
+
+/// Adds the names that lead to known services, be it by way of other names.
+fn add_aliases(services: &mut Vec<KnownService>, mut aliases: Vec<(String, &str)>) {
+    loop {
+        let before = aliases.len();
+        aliases.retain(|(host, target)| {
+            let Some(end) = services.iter().find(|service| service.host == *target) else {
+                return true;
+            };
+            let ports = end.ports.clone();
+            services.push(KnownService {
+                host: host.clone(),
+                ports,
+            });
+            false
+        });
+        if aliases.len() == before {
+            return;
+        }
+    }
+}
+
 fn known(key: &Key, service: &Service) -> KnownService {
     let ports = service
         .spec
         .iter()
         .flat_map(|spec| spec.ports.iter().flatten());
     KnownService {
-        host: format!("{}.{}.svc.cluster.local", key.name, key.namespace),
+        host: host(key),
         ports: ports
             .filter_map(|port| u16::try_from(port.port).ok())
             .collect(),

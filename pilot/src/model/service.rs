@@ -3,7 +3,8 @@
 use std::{net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
-use k8s_openapi::{api::core::v1 as core, apimachinery::pkg::util::intstr::IntOrString};
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString};
 use mesh_config::visibility::DefaultExport;
 
 use super::{ExportTo, Labels, Protocol};
@@ -128,14 +129,6 @@ pub enum ServiceError {
     /// It has no `metadata.name` or `metadata.namespace`.
     #[error("metadata.name or metadata.namespace is missing")]
     Unnamed,
-    /// `spec.type: ExternalName`.
-    #[error(
-        "spec.type ExternalName is not supported: describe {target} as a ServiceEntry with resolution DNS"
-    )]
-    ExternalName {
-        /// `spec.externalName`.
-        target: String,
-    },
     /// A cluster IP that is not an address.
     #[error("spec.clusterIP {value:?} is not an IP address")]
     Address {
@@ -155,7 +148,7 @@ pub enum ServiceError {
 /// Istio's annotation for the visibility of a Service.
 const EXPORT_TO: &str = "networking.istio.io/exportTo";
 
-/// Converts a Kubernetes Service.
+/// Converts a Kubernetes Service, of any type but ExternalName (see [`super::alias`]).
 ///
 /// `domain`: the cluster's DNS suffix, `cluster.local`. `default`: the mesh's
 /// `defaultServiceExportTo`. UDP ports are left out: the mesh does not carry them.
@@ -172,17 +165,7 @@ pub fn from_kubernetes(
         return Err(ServiceError::Unnamed);
     };
     let spec = object.spec.clone().unwrap_or_default();
-    if spec.type_.as_deref() == Some("ExternalName") {
-        let target = spec.external_name.unwrap_or_default();
-        return Err(ServiceError::ExternalName { target });
-    }
     let vips = cluster_ips(&spec)?;
-    let exports = meta
-        .annotations
-        .as_ref()
-        .and_then(|annotations| annotations.get(EXPORT_TO))
-        .map(String::as_str)
-        .unwrap_or_default();
     Ok(Service {
         hostname: format!("{name}.{namespace}.svc.{domain}").into(),
         name: name.clone(),
@@ -197,7 +180,7 @@ pub fn from_kubernetes(
         ports: ports(&spec)?,
         external: false,
         registry: Registry::Kubernetes,
-        export_to: ExportTo::parse(exports.split(','), default, namespace),
+        export_to: export_to(meta, default, namespace),
         selector: spec
             .selector
             .clone()
@@ -209,8 +192,16 @@ pub fn from_kubernetes(
     })
 }
 
+/// Who sees a Kubernetes Service.
+pub(super) fn export_to(meta: &ObjectMeta, default: &DefaultExport, namespace: &str) -> ExportTo {
+    let annotations = meta.annotations.as_ref();
+    let value = annotations.and_then(|annotations| annotations.get(EXPORT_TO));
+    let values = value.map(String::as_str).unwrap_or_default().split(',');
+    ExportTo::parse(values, default, namespace)
+}
+
 /// RFC 3339 time of an object's creation; empty when unknown.
-pub(crate) fn created(meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> String {
+pub(crate) fn created(meta: &ObjectMeta) -> String {
     meta.creation_timestamp
         .as_ref()
         .map(|time| time.0.to_string())

@@ -25,6 +25,7 @@ pub(super) fn find(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
     merged_gateways(snapshot, problems);
     gateways::find(snapshot, problems);
     unused_rules(snapshot, problems);
+    aliased_hosts(snapshot, problems);
     unsupported::find(snapshot, problems);
 }
 
@@ -105,7 +106,7 @@ fn check(
 ) {
     let meta = &rule.object.meta;
     let host = destination.host.qualify(&meta.namespace, DOMAIN);
-    let host = host.as_str();
+    let host = snapshot.registry.alias_end(host.as_str());
     let Some(service) = snapshot.registry.with_host(host).first() else {
         problems.push(problem(
             "VirtualService",
@@ -208,13 +209,47 @@ fn unused_rules(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
                         .is_ok_and(|p: HostPattern| p.matches(host))
             })
         };
-        if snapshot.registry.with_host(host).is_empty() && !wildcard() {
-            problems.push(problem(
-                "DestinationRule",
-                &rule.meta,
-                "spec.host".to_owned(),
+        if !snapshot.registry.with_host(host).is_empty() || wildcard() {
+            continue;
+        }
+        let (message, remedy) = match snapshot.registry.alias_end(host) {
+            end if end == host => (
                 format!("{host} is not a service of the mesh: the rule applies to nothing"),
                 "check the name, write it fully qualified if it is in another namespace, or add a ServiceEntry",
+            ),
+            end => (
+                format!("{host} is another name of {end}: the rule applies to nothing"),
+                "write the rule for what spec.externalName of that Service says",
+            ),
+        };
+        let field = "spec.host".to_owned();
+        problems.push(problem(
+            "DestinationRule",
+            &rule.meta,
+            field,
+            message,
+            remedy,
+        ));
+    }
+}
+
+/// VirtualServices for other names of services: what counts is the service that they lead to.
+fn aliased_hosts(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
+    for rule in &snapshot.rules.virtual_services {
+        for (index, pattern) in rule.hosts.iter().enumerate() {
+            let Some(host) = pattern.exact().filter(|_| rule.for_mesh()) else {
+                continue;
+            };
+            let end = snapshot.registry.alias_end(host.as_str());
+            if end == host.as_str() || snapshot.registry.with_host(end).is_empty() {
+                continue;
+            }
+            problems.push(problem(
+                "VirtualService",
+                &rule.object.meta,
+                format!("spec.hosts[{index}]"),
+                format!("{host} is another name of {end}, whose rules hold for it"),
+                "write the rules for what spec.externalName of that Service says",
             ));
         }
     }

@@ -5,9 +5,10 @@ use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 use hashbrown::HashMap;
 use mesh_config::MeshConfig;
 
-use super::{DOMAIN, Inputs, Problem};
+use super::{DOMAIN, Inputs, Problem, aliases::Aliases};
 use crate::model::{
-    self, Endpoint, Labels, Locality, Service, ServicePort, Workload, endpoint, selects, service,
+    self, Alias, Endpoint, Labels, Locality, Service, ServicePort, Workload, alias, endpoint,
+    selects, service,
     service_entry::{self, Instance},
 };
 
@@ -23,6 +24,7 @@ pub struct Registry {
     by_ip: HashMap<IpAddr, Arc<Workload>>,
     /// Services with a selector, by namespace.
     selecting: HashMap<String, Vec<Arc<Service>>>,
+    aliases: Aliases,
 }
 
 /// A port of a service and the port of the workload that it leads to.
@@ -98,14 +100,18 @@ impl Registry {
             }
         }
         for object in &inputs.services {
-            let service =
-                match service::from_kubernetes(object, DOMAIN, &mesh.default_service_export_to) {
-                    Ok(service) => service,
-                    Err(error) => {
-                        problems.push(service_problem(object, &error));
-                        continue;
-                    }
-                };
+            let default = &mesh.default_service_export_to;
+            if let Some(alias) = alias::from_kubernetes(object, DOMAIN, default) {
+                self.aliases.add(alias);
+                continue;
+            }
+            let service = match service::from_kubernetes(object, DOMAIN, default) {
+                Ok(service) => service,
+                Err(error) => {
+                    problems.push(service_problem(object, &error));
+                    continue;
+                }
+            };
             let key = (service.namespace.as_str(), service.name.as_str());
             let mut endpoints: Vec<Endpoint> = slices
                 .get(&key)
@@ -200,6 +206,8 @@ impl Registry {
                     .push(service.clone());
             }
         }
+        let by_host = &self.by_host;
+        self.aliases.resolve(|host| by_host.contains_key(host));
     }
 
     /// Every service, the oldest first.
@@ -210,6 +218,16 @@ impl Registry {
     /// The services with this host, one per namespace that defines it.
     pub fn with_host(&self, host: &str) -> &[Arc<Service>] {
         self.by_host.get(host).map_or(&[], Vec::as_slice)
+    }
+
+    /// The host that an external name leads to in the end; `host` itself, if it is none.
+    pub fn alias_end<'a>(&'a self, host: &'a str) -> &'a str {
+        self.aliases.end(host)
+    }
+
+    /// The external names that lead to a service, sorted.
+    pub fn aliases(&self, host: &str) -> &[Alias] {
+        self.aliases.of(host)
     }
 
     /// The endpoints of a service, of all its ports; those that are not ready too.

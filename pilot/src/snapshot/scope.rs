@@ -105,7 +105,7 @@ impl Scope {
         } else {
             listeners
                 .iter()
-                .map(|listener| narrow(listener, &visible, &rules, &key.namespace))
+                .map(|listener| narrow(snapshot, listener, &visible, &rules))
                 .collect()
         };
         let services = merged(&egress);
@@ -165,10 +165,10 @@ fn visible(snapshot: &Snapshot, namespace: &str) -> Vec<Arc<Service>> {
 }
 
 fn narrow(
+    snapshot: &Snapshot,
     listener: &EgressListener,
     visible: &[Arc<Service>],
     rules: &[Arc<RouteRule>],
-    namespace: &str,
 ) -> Egress {
     let rules: Vec<_> = rules
         .iter()
@@ -181,7 +181,11 @@ fn narrow(
         })
         .cloned()
         .collect();
-    let destinations: HashSet<String> = rules.iter().flat_map(|rule| destinations(rule)).collect();
+    let destinations: HashSet<String> = rules
+        .iter()
+        .flat_map(|rule| destinations(rule))
+        .map(|host| snapshot.registry.alias_end(&host).to_owned())
+        .collect();
     let services = visible
         .iter()
         .filter(|service| {
@@ -191,7 +195,6 @@ fn narrow(
         })
         .filter_map(|service| only_port(service, listener))
         .collect();
-    let _ = namespace;
     Egress {
         listener: Some(listener.clone()),
         services,

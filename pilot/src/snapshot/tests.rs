@@ -99,13 +99,58 @@ fn relabelled_pods_get_everything_anew_and_others_their_endpoints() {
 }
 
 #[test]
-fn external_names_are_refused_with_a_remedy() {
-    let snapshot = snapshot(
-        "apiVersion: v1\nkind: Service\nmetadata: {name: e, namespace: default}\n\
-         spec: {type: ExternalName, externalName: example.com}\n",
+fn external_names_lead_to_what_stands_at_their_end() {
+    let external = |name: &str, target: &str| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: other}}\n\
+             spec: {{type: ExternalName, externalName: {target}}}\n---\n"
+        )
+    };
+    let rules = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\n\
+                 metadata: {name: r, namespace: other}\nspec: {host: first}\n---\n\
+                 apiVersion: networking.istio.io/v1\nkind: VirtualService\n\
+                 metadata: {name: r, namespace: other}\n\
+                 spec: {hosts: [first], http: [{route: [{destination: {host: second}}]}]}\n---\n";
+    let text = [
+        SERVICE,
+        &external("first", "second.other.svc.cluster.local"),
+        &external("second", "A.default.svc.cluster.local."),
+        &external("circle", "round.other.svc.cluster.local"),
+        &external("round", "circle.other.svc.cluster.local"),
+        &external("web", "example.com"),
+        rules,
+    ]
+    .concat();
+    let snapshot = snapshot(&text);
+    let registry = &snapshot.registry;
+    let a = "a.default.svc.cluster.local";
+    let names: Vec<&str> = registry
+        .aliases(a)
+        .iter()
+        .map(|alias| &*alias.hostname)
+        .collect();
+    let [first, second] = ["first", "second"].map(|name| format!("{name}.other.svc.cluster.local"));
+    assert_eq!(names, [&first, &second]);
+    assert_eq!(registry.alias_end(&first), a);
+    let circle = "circle.other.svc.cluster.local";
+    assert_eq!(registry.alias_end(circle), circle);
+    assert_eq!(
+        registry.alias_end("web.other.svc.cluster.local"),
+        "example.com"
     );
-    let problem = &snapshot.problems()[0];
-    assert!(problem.message.contains("ServiceEntry"), "{problem}");
+    // Rules for the other name are told to be in vain; a destination by that name is good.
+    let problems: Vec<_> = snapshot
+        .problems()
+        .iter()
+        .map(|p| (p.kind, &*p.field))
+        .collect();
+    assert_eq!(
+        problems,
+        [
+            ("DestinationRule", "spec.host"),
+            ("VirtualService", "spec.hosts[0]")
+        ]
+    );
 }
 
 #[test]

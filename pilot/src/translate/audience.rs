@@ -194,8 +194,9 @@ impl<'a> View<'a> {
         service.resolution == Resolution::Passthrough && self.is_sidecar()
     }
 
-    /// A host as a rule in `namespace` means it.
-    pub(crate) fn qualify(host: &mesh_config::Host, namespace: &str) -> String {
-        host.qualify(namespace, DOMAIN).to_string()
+    /// The host to which a rule in `namespace` sends requests by this name.
+    pub(crate) fn destination(&self, host: &mesh_config::Host, namespace: &str) -> String {
+        let host = host.qualify(namespace, DOMAIN).to_string();
+        self.snapshot.registry.alias_end(&host).to_owned()
     }
 }

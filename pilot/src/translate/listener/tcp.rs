@@ -74,7 +74,7 @@ pub(super) fn to_destinations(
         },
     };
     if let Some(first) = destinations.first() {
-        let host = View::qualify(&first.destination.host, &meta.namespace);
+        let host = cx.destination(&first.destination.host, &meta.namespace);
         if let Some(service) = cx.service(&host, &meta.namespace) {
             let subset = first.destination.subset.as_ref();
             let subset = subset.filter(|_| destinations.len() == 1);

@@ -12,17 +12,24 @@ use crate::model::{Registry, Resolution, Service};
 /// configurations ignore them.
 pub(super) fn of_service(service: &Service, dns_domain: &str) -> Vec<String> {
     let host = &*service.hostname;
-    let mut out = vec![host.to_owned()];
     let is_ip = host.parse::<IpAddr>().is_ok();
-    if !is_ip && !service.is_wildcard() {
-        out.push(format!("{host}."));
-        out.extend(short_names(host, dns_domain));
-    }
+    let mut out = if is_ip || service.is_wildcard() {
+        vec![host.to_owned()]
+    } else {
+        of_name(host, dns_domain)
+    };
     if service.resolution == Resolution::Passthrough && service.registry == Registry::Kubernetes {
         let pods: Vec<String> = out.iter().map(|domain| format!("*.{domain}")).collect();
         out.extend(pods);
     }
     out.extend(service.addresses().map(ip_domain));
+    out
+}
+
+/// A name of the cluster's DNS, whole first, and what it is shortened to.
+pub(super) fn of_name(host: &str, dns_domain: &str) -> Vec<String> {
+    let mut out = vec![host.to_owned(), format!("{host}.")];
+    out.extend(short_names(host, dns_domain));
     out
 }
 

@@ -253,7 +253,7 @@ pub(crate) fn destination_cluster(
     namespace: &str,
     port: u16,
 ) -> String {
-    let host = View::qualify(&destination.host, namespace);
+    let host = cx.destination(&destination.host, namespace);
     let subset = destination.subset.as_ref().map_or("", SubsetName::as_str);
     names::outbound_cluster(
         &host,
@@ -266,7 +266,7 @@ fn destination_port(cx: &View<'_>, destination: &Destination, namespace: &str, p
     if let Some(port) = destination.port {
         return port.get();
     }
-    let host = View::qualify(&destination.host, namespace);
+    let host = cx.destination(&destination.host, namespace);
     match cx
         .service(&host, namespace)
         .as_deref()
@@ -279,7 +279,7 @@ fn destination_port(cx: &View<'_>, destination: &Destination, namespace: &str, p
 
 fn hash_of(target: &Target<'_, '_>, destination: &Destination) -> Option<HashPolicy> {
     let namespace = target.namespace();
-    let host = View::qualify(&destination.host, namespace);
+    let host = target.cx.destination(&destination.host, namespace);
     let service = target.cx.service(&host, namespace)?;
     let rule = target.cx.destination_rule(&service)?;
     let port = destination_port(target.cx, destination, namespace, target.port);

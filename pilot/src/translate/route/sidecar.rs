@@ -97,7 +97,12 @@ fn virtual_hosts(
     let mut taken = HashSet::new();
     let mut out = Vec::new();
     for service in services {
-        let domains = domains::of_service(service, cx.dns_domain());
+        let mut domains = domains::of_service(service, cx.dns_domain());
+        for alias in cx.snapshot.registry.aliases(&service.hostname) {
+            if alias.export_to.visible_in(cx.namespace()) {
+                domains.extend(domains::of_name(&alias.hostname, cx.dns_domain()));
+            }
+        }
         let domains = domains::dedupe(domains, &mut taken, &full_names);
         if !domains.is_empty() {
             let routes = routes(cx, egress, service, port);
