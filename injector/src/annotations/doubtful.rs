@@ -1,10 +1,11 @@
-//! Annotations and labels that a pod's author should look at again, though the pod is injected.
+//! What a pod's author should look at again, though the pod is injected.
 
 use mesh_config::decode::nearest;
 use serde_json::Value;
 
 use crate::decide::INJECT;
-use crate::pod::text_map;
+use crate::pod::{applications, name_of, text_map};
+use crate::sidecar::PROXY_ID;
 
 /// What injection understands, including what it refuses.
 const KNOWN: [&str; 35] = [
@@ -78,8 +79,8 @@ const WITHOUT_EFFECT: [(&str, &str); 8] = [
     ),
 ];
 
-/// What is doubtful about a pod's labels and annotations, a line each: such as have no effect
-/// here, and such as Istio doesn't know, which are misspelt most of the time.
+/// What is doubtful about a pod, a line each: labels and annotations that have no effect here or that
+/// Istio doesn't know, which are misspelt most of the time, and containers that are not captured.
 pub fn warnings(pod: &Value) -> Vec<String> {
     let annotations = text_map(pod, "annotations");
     let doubtful = annotations.keys().filter_map(|name| {
@@ -91,7 +92,23 @@ pub fn warnings(pod: &Value) -> Vec<String> {
     let label = label.map(|value| {
         format!("label {INJECT}={value:?} has no effect: write \"true\" or \"false\"")
     });
-    label.into_iter().chain(doubtful).collect()
+    let users = applications(pod).filter_map(|container| {
+        let id = proxy_id(pod, container)?;
+        let name = name_of(container);
+        Some(format!(
+            "container {name:?} has {id} {PROXY_ID}, the proxy's own: what it sends is not captured and so neither encrypted nor routed (use another)"
+        ))
+    });
+    label.into_iter().chain(doubtful).chain(users).collect()
+}
+
+/// Which id of a container is the proxy's, by which traffic is told apart.
+fn proxy_id(pod: &Value, container: &Value) -> Option<&'static str> {
+    ["runAsUser", "runAsGroup"].into_iter().find(|field| {
+        let own = &container["securityContext"][*field];
+        let of_pod = &pod["spec"]["securityContext"][*field];
+        own.as_u64().or(of_pod.as_u64()) == Some(PROXY_ID)
+    })
 }
 
 fn annotation(name: &str) -> Option<String> {
@@ -117,7 +134,7 @@ fn annotation(name: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::warnings;
 
@@ -142,5 +159,21 @@ mod tests {
         ];
         assert_eq!(warnings(&pod), expected);
         assert!(warnings(&json!({})).is_empty());
+    }
+
+    #[test]
+    fn applications_with_the_proxys_ids_are_told() {
+        let pod = |of_pod: Value, own: Value| {
+            json!({"spec": {"securityContext": of_pod, "containers": [
+                {"name": "app", "securityContext": own},
+                {"name": "istio-proxy", "securityContext": {"runAsUser": 1337}},
+            ]}})
+        };
+        let proxy = json!({"runAsUser": 1337});
+        let told = warnings(&pod(proxy.clone(), Value::Null));
+        assert!(told[0].contains(r#""app" has runAsUser 1337"#), "{told:?}");
+        let told = warnings(&pod(Value::Null, json!({"runAsGroup": 1337})));
+        assert!(told[0].contains("runAsGroup 1337"), "{told:?}");
+        assert!(warnings(&pod(proxy, json!({"runAsUser": 1000}))).is_empty());
     }
 }
