@@ -20,9 +20,9 @@ use crate::install::values::ValueArgs;
 use crate::install::{self, ChartArgs};
 use crate::output::{self, Format};
 
-/// The oldest minor version of Kubernetes 1 that is supported: the first with stable native sidecars.
+/// The oldest minor version of Kubernetes 1 that is supported: the oldest on which changes are tried.
 /// The charts state the same.
-const OLDEST_MINOR: u32 = 33;
+const OLDEST_MINOR: u32 = 34;
 /// Clocks that differ by more make fresh certificates and tokens look expired or not yet valid.
 const LARGEST_SKEW: Duration = Duration::from_secs(10);
 
@@ -152,7 +152,7 @@ async fn needs(
     Ok(findings)
 }
 
-/// `found`: as in `v1.33.2` or `v1.34.1-eks-1234`.
+/// `found`: as in `v1.35.2` or `v1.34.1-eks-1234`.
 fn version(found: &str) -> Finding {
     let mut numbers = found
         .trim_start_matches('v')
@@ -285,8 +285,8 @@ mod tests {
 
     #[test]
     fn old_clusters_are_refused_and_strange_versions_are_not() {
-        assert_eq!(version("v1.32.9").level, Level::Error);
-        assert_eq!(version("v1.33.0").level, Level::Fine);
+        assert_eq!(version("v1.33.9").level, Level::Error);
+        assert_eq!(version("v1.34.0").level, Level::Fine);
         assert_eq!(version("v1.34.1-eks-1234").level, Level::Fine);
         assert_eq!(version("v1.36+").level, Level::Fine);
         assert_eq!(version("devel").level, Level::Warning);
