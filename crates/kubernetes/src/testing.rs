@@ -18,7 +18,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, Service};
 use kube::{Api, Client};
 use tempfile::TempDir;
 
@@ -185,8 +185,11 @@ impl ApiServer {
             .body(Vec::new())
             .expect("a valid request");
         client.request_text(request).await?;
-        let namespaces: Api<Namespace> = Api::all(client);
-        namespaces.get("default").await.map(drop)
+        let namespaces: Api<Namespace> = Api::all(client.clone());
+        namespaces.get("default").await?;
+        // It makes its own Service a moment later. A test that compares all objects would see it come.
+        let services: Api<Service> = Api::namespaced(client, "default");
+        services.get("kubernetes").await.map(drop)
     }
 
     fn start_etcd(&self) -> Process {
