@@ -17,7 +17,9 @@ use crate::ingest::{FileSource, MeshConfigMap, Problem, Sink, Source};
 use crate::push::Timing;
 use crate::push::pipeline::{Pipeline, Published};
 use crate::serve::debug::{self, Page};
-use crate::serve::{Access, Ads, Connections, Metrics, ProxyStatus, Shared, Throttle};
+use crate::serve::{
+    Access, Ads, Connections, Metrics, ProxyStatus, SecretReaders, Shared, Throttle,
+};
 use crate::status::StatusWriter;
 use crate::store::{Defaults, ProblemReader, Store};
 
@@ -39,6 +41,8 @@ pub struct Options {
     pub timing: Timing,
     /// Who tells the users of the API server what became of their objects.
     pub status: Option<StatusWriter>,
+    /// Which gateways get the secrets of their namespace; `None`: every one whose identity is proven.
+    pub secret_readers: Option<SecretReaders>,
     /// Where metrics are registered.
     pub metrics: Registry,
 }
@@ -53,6 +57,7 @@ impl Default for Options {
             mesh_config: MeshConfigMap::default(),
             timing: Timing::default(),
             status: None,
+            secret_readers: None,
             metrics: Registry::new(),
         }
     }
@@ -109,6 +114,7 @@ impl Pilot {
             interner: Interner::default(),
             throttle: Throttle::default(),
             metrics: Metrics::register(&options.metrics),
+            secret_readers: options.secret_readers,
             drain,
         };
         let store = Store::new(Defaults {

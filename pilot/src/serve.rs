@@ -7,6 +7,7 @@
 mod connections;
 pub mod debug;
 mod metrics;
+mod secret_readers;
 mod stream;
 mod throttle;
 
@@ -23,6 +24,7 @@ use tonic::{Request, Status};
 
 pub use connections::{Connections, ProxyStatus, Refusal, Sync, TypeSync};
 pub use metrics::Metrics;
+pub use secret_readers::SecretReaders;
 pub use stream::Variant;
 pub(crate) use throttle::Throttle;
 
@@ -55,6 +57,7 @@ pub(crate) struct Shared {
     pub(crate) interner: Interner,
     pub(crate) throttle: Throttle,
     pub(crate) metrics: Metrics,
+    pub(crate) secret_readers: Option<SecretReaders>,
     pub(crate) drain: drain::Watch,
 }
 

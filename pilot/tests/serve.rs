@@ -10,16 +10,20 @@ mod client;
 mod mesh;
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use client::Proxy;
 use futures::future::BoxFuture;
 use mesh::{Files, gateway_with_secret, service, slice, text_of};
-use mesh_pilot::Access;
 use mesh_pilot::ingest::{Batch, Event, MeshConfigMap, Sink, Source, decode_all};
-use mesh_pilot::serve::Sync;
+use mesh_pilot::serve::{SecretReaders, Sync};
+use mesh_pilot::{Access, Options};
 use mesh_xds::client::Rejection;
 use mesh_xds::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use mesh_xds::type_url::{CLUSTER, ENDPOINT, LISTENER, SECRET};
+use serde_json::json;
 use tonic::Code;
 
 const A: &str = "outbound|9080||a.default.svc.cluster.local";
@@ -225,6 +229,39 @@ async fn secrets_go_to_gateways_of_their_namespace_with_a_proven_identity() {
     mesh.stop(vec![anyone]).await;
 }
 
+/// An API server that is only asked who has a right.
+fn api_server(granted: Arc<AtomicBool>) -> kube::Client {
+    let answer = move |_| {
+        let allowed = granted.load(Ordering::Relaxed);
+        let review = json!({"metadata": {}, "spec": {}, "status": {"allowed": allowed}});
+        let body = kube::client::Body::from(review.to_string().into_bytes());
+        async { Ok::<_, Infallible>(http::Response::new(body)) }
+    };
+    kube::Client::new(tower::service_fn(answer), "default")
+}
+
+#[tokio::test]
+async fn a_gateway_gets_secrets_as_soon_as_it_has_the_right() {
+    let granted = Arc::new(AtomicBool::new(false));
+    let readers = SecretReaders::new(api_server(granted.clone()));
+    let mesh = mesh();
+    mesh.write("gateway.yaml", &gateway_with_secret());
+    let options = Options {
+        secret_readers: Some(readers),
+        ..Options::default()
+    };
+    let mesh = mesh.start_with(Access::Identified, options).await;
+    let gateway = Proxy::router("g", "edge").labelled("edge");
+    let mut gateway = mesh.connect(&gateway.identity("edge", "g")).await;
+    let name = "kubernetes://shop";
+    gateway.subscribe(SECRET, &[name]).await;
+    let none = gateway.next().await;
+    assert_eq!((none.names().len(), none.update.removed.len()), (0, 1));
+    granted.store(true, Ordering::Relaxed);
+    assert_eq!(gateway.next().await.names(), BTreeSet::from([name]));
+    mesh.stop(vec![gateway]).await;
+}
+
 #[tokio::test]
 async fn state_of_the_world_clients_get_whole_sets() {
     let mesh = mesh().start(Access::Anyone).await;
@@ -273,7 +310,13 @@ impl Source for Late {
 async fn nobody_is_answered_before_every_source_was_read() {
     let (let_it, late) = tokio::sync::oneshot::channel();
     let mesh = mesh()
-        .start_with(Access::Anyone, vec![Box::new(Late(late))])
+        .start_with(
+            Access::Anyone,
+            Options {
+                sources: vec![Box::new(Late(late))],
+                ..Options::default()
+            },
+        )
         .await;
     let mut proxy = mesh.connect(&Proxy::sidecar("p", "default")).await;
     proxy.subscribe_all(CLUSTER).await;

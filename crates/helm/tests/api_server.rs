@@ -161,6 +161,13 @@ const NEEDED: &[Right] = &[
     ("patch", "events.k8s.io", "events", "shop", "x"),
     // citadel
     ("create", "authentication.k8s.io", "tokenreviews", "", ""),
+    (
+        "create",
+        "authorization.k8s.io",
+        "subjectaccessreviews",
+        "",
+        "",
+    ),
     ("create", "", "configmaps", "shop", ""),
     ("patch", "", "configmaps", "shop", "istio-ca-root-cert"),
     ("watch", "", "configmaps", "", "istio-ca-root-cert"),

@@ -211,6 +211,8 @@ fn gateway_is_named_after_its_release() {
         kinds(&objects),
         [
             "ServiceAccount",
+            "Role",
+            "RoleBinding",
             "Service",
             "Deployment",
             "HorizontalPodAutoscaler"

@@ -10,6 +10,7 @@ use mesh_kubernetes::lease::{Campaign, campaign};
 use mesh_kubernetes::{Target, connect};
 use mesh_pilot::ingest::MeshConfigMap;
 use mesh_pilot::ingest::kubernetes::{KubernetesSource, Settings};
+use mesh_pilot::serve::SecretReaders;
 use mesh_pilot::status::StatusWriter;
 use mesh_telemetry::metrics::Registry;
 use tokio::sync::watch;
@@ -109,6 +110,7 @@ fn discovery(
     Ok(mesh_pilot::Options {
         sources: vec![Box::new(source)],
         status: Some(status),
+        secret_readers: Some(SecretReaders::new(client.clone())),
         mesh_config,
         trust_domain: options.trust_domain.parse().context("--trust-domain")?,
         metrics: metrics.clone(),

@@ -16,10 +16,11 @@ use tokio::sync::mpsc;
 use tonic::{Code, Status};
 
 use super::connections::Registration;
-use super::throttle::Place;
+use super::secret_readers::ASKED_AGAIN_AFTER;
+use super::throttle::{Place, at};
 use super::{Access, Handle, Shared, authorize};
 use crate::push::{Published, Push};
-use crate::translate::{self, Proxy};
+use crate::translate::{self, Proxy, ProxyKind};
 
 /// How long a new stream may take to say who it is.
 const FIRST_REQUEST_TIME: Duration = Duration::from_secs(30);
@@ -132,6 +133,7 @@ where
         caller,
         shared,
         responses,
+        secrets_due: None,
     };
     let ended = client.converse(first, requests).await;
     tracing::info!(
@@ -173,6 +175,8 @@ struct Client<'a, S: Session> {
     caller: &'a Caller,
     shared: &'a Shared,
     responses: &'a mpsc::Sender<Result<EncodedResponse, Status>>,
+    /// When to look again whether a gateway that was denied secrets may have them.
+    secrets_due: Option<tokio::time::Instant>,
 }
 
 /// The client is gone.
@@ -196,6 +200,7 @@ impl<S: Session> Client<'_, S> {
                     Some(Err(_)) => return Ok(()),
                 },
                 push = connection.mailbox.next() => self.push(&push).await,
+                () = at(self.secrets_due) => self.retry_secrets().await,
                 () = self.place.overstayed() => {
                     self.place.leave();
                     Ok(())
@@ -288,16 +293,21 @@ impl<S: Session> Client<'_, S> {
 
     /// Translates and writes what differs; returns the names that it wrote.
     async fn send(&mut self, type_url: &str, scope: &Scope) -> Result<Vec<Arc<str>>, Gone> {
+        let granted = type_url != SECRET
+            || match Box::pin(self.may_have_secrets()).await {
+                Some(granted) => granted,
+                None => return Ok(Vec::new()),
+            };
         self.place.take(&self.shared.throttle, scope).await;
         let started = Instant::now();
         let Some(published) = self.shared.latest.borrow().clone() else {
             return Ok(Vec::new());
         };
         self.connection.served_from(&published.version);
-        let resources = if type_url == SECRET && !self.may_have_secrets() {
-            Vec::new()
-        } else {
+        let resources = if granted {
             translate::resources(&published.snapshot, &self.connection.proxy, type_url, scope)
+        } else {
+            Vec::new()
         };
         let outgoing = self
             .session
@@ -327,22 +337,46 @@ impl<S: Session> Client<'_, S> {
         Ok(outgoing.changed)
     }
 
-    /// Secrets go to callers whose namespace is proven only: anyone can claim one.
-    fn may_have_secrets(&self) -> bool {
+    /// Secrets go to callers whose namespace is proven only (anyone can claim one), and who could read
+    /// them without us. `None`: whether they could is not known now; then what they have stays theirs.
+    async fn may_have_secrets(&mut self) -> Option<bool> {
+        let proxy = Arc::clone(&self.connection.proxy);
         let identity = self
             .caller
             .identity
             .as_ref()
-            .filter(|_| self.caller.access == Access::Identified);
-        let proven = identity.and_then(SpiffeId::namespace);
-        if proven == Some(self.connection.proxy.namespace.as_str()) {
-            return true;
+            .filter(|_| self.caller.access == Access::Identified)
+            .filter(|identity| identity.namespace() == Some(proxy.namespace.as_str()));
+        let Some(identity) = identity else {
+            tracing::warn!(
+                proxy = proxy.id,
+                "secrets are given on the authenticated port (15012) only"
+            );
+            return Some(false);
+        };
+        let Some(readers) = &self.shared.secret_readers else {
+            return Some(true);
+        };
+        // Sidecars have none in any case.
+        if proxy.kind != ProxyKind::Router {
+            return Some(false);
         }
-        tracing::warn!(
-            proxy = self.connection.proxy.id,
-            "secrets are given on the authenticated port (15012) only"
-        );
-        false
+        let account = identity.service_account_name().unwrap_or_default();
+        let granted = readers.contain(&proxy.namespace, account).await;
+        let again = granted != Some(true);
+        self.secrets_due = again.then(|| tokio::time::Instant::now() + ASKED_AGAIN_AFTER);
+        granted
+    }
+
+    /// The rights may have been granted since.
+    async fn retry_secrets(&mut self) -> Result<(), Gone> {
+        self.secrets_due = None;
+        let sent = match self.session.begin(SECRET, Scope::All) {
+            Some(scope) => self.update(SECRET, &scope, None).await,
+            None => Ok(()),
+        };
+        self.note(SECRET);
+        sent
     }
 
     fn note(&self, type_url: &str) {

@@ -71,10 +71,7 @@ impl Place {
 
     /// Waits until the client has had its place for too long; for ever if it has none.
     pub(super) async fn overstayed(&self) {
-        match self.leave_at {
-            Some(at) => tokio::time::sleep_until(at).await,
-            None => std::future::pending().await,
-        }
+        at(self.leave_at).await;
     }
 
     /// Gives the place to others.
@@ -86,6 +83,14 @@ impl Place {
         if self.unanswered.is_empty() {
             self.leave();
         }
+    }
+}
+
+/// Waits until then; for ever if there is no such time.
+pub(super) async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

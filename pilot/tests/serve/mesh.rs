@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use mesh_identity::SpiffeId;
-use mesh_pilot::ingest::Source;
 use mesh_pilot::serve::ProxyStatus;
 use mesh_pilot::{Access, Options, Pilot};
 use mesh_telemetry::metrics::Registry;
@@ -74,7 +73,7 @@ impl Files {
 
     /// Starts discovery and waits until it answers.
     pub(crate) async fn start(self, access: Access) -> Mesh {
-        let mesh = self.start_with(access, Vec::new()).await;
+        let mesh = self.start_with(access, Options::default()).await;
         soon(
             "the first snapshot",
             mesh.pilot.watch().wait_for(Option::is_some),
@@ -84,14 +83,13 @@ impl Files {
         mesh
     }
 
-    /// Starts discovery from the files and further sources.
-    pub(crate) async fn start_with(self, access: Access, sources: Vec<Box<dyn Source>>) -> Mesh {
+    /// Starts discovery from the files, and with `options`.
+    pub(crate) async fn start_with(self, access: Access, options: Options) -> Mesh {
         let registry = Registry::new();
         let pilot = Pilot::start(Options {
             config_dirs: vec![self.directory.path().to_owned()],
             metrics: registry.clone(),
-            sources,
-            ..Options::default()
+            ..options
         })
         .unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
