@@ -20,6 +20,7 @@ const MOST_IN_STATUS: usize = 10;
 /// Options of `analyze`.
 #[derive(Args)]
 pub(crate) struct Analyze {
+    /// How to print the answer.
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
     #[command(flatten)]

@@ -36,6 +36,7 @@ pub(crate) struct Precheck {
     values: ValueArgs,
     #[command(flatten)]
     charts: ChartArgs,
+    /// How to print the answer.
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
     #[command(flatten)]

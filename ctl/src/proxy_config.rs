@@ -45,6 +45,7 @@ struct Common {
     /// Namespace of the pod.
     #[arg(short, long)]
     namespace: Option<String>,
+    /// How to print the answer.
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
     #[command(flatten)]

@@ -12,6 +12,7 @@ use crate::target::MeshArgs;
 pub(crate) struct ProxyStatus {
     /// Only this proxy (`POD` or `POD.NAMESPACE`).
     pod: Option<String>,
+    /// How to print the answer.
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
     #[command(flatten)]

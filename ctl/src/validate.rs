@@ -45,19 +45,25 @@ pub(crate) fn run(options: &Validate) -> anyhow::Result<ExitCode> {
         output::line(&format!("warning: {warning}"))?;
     }
     if problems.is_empty() {
-        output::line(&format!("{checked} objects are valid"))?;
+        output::line(&format!("{}, all valid", count(checked, "object")))?;
         return Ok(ExitCode::SUCCESS);
     }
     output::line(&problems.join("\n"))?;
-    output::line(&format!("{checked} objects, {} problems", problems.len()))?;
+    let (objects, problems) = (count(checked, "object"), count(problems.len(), "problem"));
+    output::line(&format!("{objects}, {problems}"))?;
     Ok(ExitCode::FAILURE)
+}
+
+fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
 }
 
 /// What is wrong with the settings of the whole mesh, if the object holds them.
 fn mesh_settings(object: &OtherObject, source: &str) -> Option<DecodeError> {
-    let is_mesh = object.kind == "ConfigMap"
-        && object.name == "istio"
-        && object.namespace.as_deref() == Some("istio-system");
+    // Of any revision, in any namespace.
+    let is_mesh =
+        object.kind == "ConfigMap" && (object.name == "istio" || object.name.starts_with("istio-"));
     let text = object.value["data"]["mesh"].as_str().filter(|_| is_mesh)?;
     decode::mesh_config(text, source).err()
 }

@@ -19,6 +19,7 @@ pub(crate) struct VerifyInstall {
     /// The revision to look at.
     #[arg(short, long, value_name = "NAME", default_value = "default")]
     revision: String,
+    /// How to print the answer.
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
     #[command(flatten)]

@@ -17,6 +17,7 @@ pub(crate) struct Version {
     /// Only the client's version; asks no mesh.
     #[arg(long)]
     client: bool,
+    /// How to print the answer.
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
     #[command(flatten)]

@@ -110,7 +110,7 @@ impl Monitoring {
         };
         let injection = started.injection.as_ref()?;
         let missing = injection.borrow().is_none();
-        missing.then_some("the settings of the injection (ConfigMap istio-sidecar-injector) have not been read yet")
+        missing.then_some("the settings of the injection (ConfigMaps istio and istio-sidecar-injector) have not been read yet, or are refused: see the log")
     }
 
     fn page(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {

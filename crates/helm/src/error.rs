@@ -16,7 +16,7 @@ pub enum ChartError {
         known: Vec<&'static str>,
     },
     /// A file of the chart cannot be read.
-    #[error("read {}: {source}", path.display())]
+    #[error("read {}", path.display())]
     Read {
         /// The file or directory.
         path: PathBuf,
@@ -48,7 +48,7 @@ pub enum ChartError {
 pub enum RenderError {
     /// The values have a key that the chart does not know.
     #[error(
-        "chart {chart} has no value {path:?}{}; `meshctl manifest values {chart}` or `helm show values` prints all of them",
+        "chart {chart} has no value {path:?}{} (`meshctl manifest values {chart}` or `helm show values` prints all of them)",
         nearest.as_ref().map(|key| format!(": did you mean {key:?}?")).unwrap_or_default()
     )]
     UnknownValue {

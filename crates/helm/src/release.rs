@@ -42,7 +42,7 @@ impl Release {
 /// What a cluster can do, as far as a chart may ask: Helm's `.Capabilities`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capabilities {
-    /// Version of Kubernetes, such as `v1.33.0`.
+    /// Version of Kubernetes, such as `v1.34.0`.
     pub kube_version: String,
     /// API versions served, such as `apps/v1` or `apps/v1/Deployment`.
     pub api_versions: Vec<String>,
@@ -52,7 +52,7 @@ impl Default for Capabilities {
     /// The oldest supported cluster, which serves nothing beyond Kubernetes' own APIs.
     fn default() -> Self {
         Capabilities {
-            kube_version: "v1.33.0".to_owned(),
+            kube_version: "v1.34.0".to_owned(),
             api_versions: Vec::new(),
         }
     }

@@ -1,7 +1,7 @@
 //! Checks values against a chart's `values.schema.json`.
 
-use jsonschema::ValidationError;
-use jsonschema::error::ValidationErrorKind;
+use jsonschema::error::{TypeKind, ValidationErrorKind};
+use jsonschema::{JsonType, ValidationError};
 use serde_json::Value;
 
 use crate::error::RenderError;
@@ -41,6 +41,11 @@ fn reason(error: &ValidationError<'_>) -> String {
     match error.kind() {
         ValidationErrorKind::Enum { options } => {
             format!("{} is none of {options}", error.instance())
+        }
+        ValidationErrorKind::Type {
+            kind: TypeKind::Single(JsonType::String),
+        } => {
+            format!("{error} (quote it in a file; on the command line use --set-string)")
         }
         _ => error.to_string(),
     }

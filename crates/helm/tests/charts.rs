@@ -300,7 +300,7 @@ fn unknown_values_are_refused_with_the_key_that_was_meant() {
         (
             "base",
             json!({"something": 1}),
-            "chart base has no value \"something\";",
+            "chart base has no value \"something\" (",
         ),
         (
             "meshd",

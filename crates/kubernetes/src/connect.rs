@@ -99,5 +99,7 @@ async fn config(target: &Target) -> Result<Config, ConnectError> {
 /// the kubeconfig, and those are secret.
 fn reason(error: &dyn Error) -> String {
     let text = error.to_string();
-    text.lines().next().unwrap_or_default().to_owned()
+    let line = text.lines().next().unwrap_or_default();
+    // kube quotes paths twice.
+    line.replace("'\"", "'").replace("\"'", "'")
 }

@@ -22,7 +22,8 @@ const MESH: (&str, &str) = ("istio", "mesh");
 const INJECTOR: (&str, &str) = ("istio-sidecar-injector", "values");
 
 impl MeshSettings {
-    /// Those that `meshctl install` would make of `values` (texts in YAML, later ones win).
+    /// Those that `meshctl install` would make of `values` (texts in YAML, later ones win), and of
+    /// `revision` unless that is `default`.
     ///
     /// # Errors
     /// Values that the chart refuses.
@@ -31,26 +32,30 @@ impl MeshSettings {
         namespace: &str,
         revision: &str,
     ) -> anyhow::Result<Self> {
-        let mut given = Values::from_yaml(&format!("revision: {revision:?}"))?;
+        let mut given = Values::from_yaml("{}")?;
         for text in values {
             let text = if text.trim().is_empty() { "{}" } else { text };
             let read = Values::from_yaml(text).context("read the values")?;
             given = read.over(given);
         }
+        if revision != "default" {
+            given = Values::from_yaml(&format!("revision: {revision:?}"))?.over(given);
+        }
+        let revision = given.revision()?;
         let values = given.by_chart()?.control_plane;
         let values = values.context("these values install no control plane")?;
         let release = Release::new("istiod", namespace);
         let objects = Chart::builtin("meshd")?.render(&release, &values)?;
         let content = |(base, key): (&str, &str)| {
             let maps = objects.iter().filter(|object| object.kind() == "ConfigMap");
-            let named = |name: &str| name == base || name == named(base, revision);
+            let named = |name: &str| name == base || name == named(base, &revision);
             let map = maps
                 .map(|object| &object.manifest)
                 .find(|map| map["metadata"]["name"].as_str().is_some_and(named));
             map.and_then(|map| map["data"][key].as_str().map(str::to_owned))
         };
         let injector = content(INJECTOR).context("the chart has no settings of the injector")?;
-        MeshSettings::of(content(MESH), &injector, revision)
+        MeshSettings::of(content(MESH), &injector, &revision)
     }
 
     /// Those of a running mesh.

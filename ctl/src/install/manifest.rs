@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use mesh_helm::{Capabilities, Chart, Release};
+use mesh_config::decode;
+use mesh_helm::{Capabilities, Chart, Release, RenderError};
 use serde_json::{Value, json};
 
 use super::values::Values;
@@ -70,7 +71,9 @@ impl Place {
 
     fn render(&self, chart: &str, release: &str, values: &Value) -> anyhow::Result<Vec<Value>> {
         let chart = match &self.charts {
-            Some(directory) => Chart::load(&directory.join(Path::new(chart)))?,
+            Some(directory) => Chart::load(&directory.join(Path::new(chart))).context(
+                "charts of your own (--manifests) are the directories base, meshd and gateway",
+            )?,
             None => Chart::builtin(chart)?,
         };
         let mut release = Release::new(release, &self.namespace);
@@ -81,7 +84,7 @@ impl Place {
                 ..release.capabilities
             };
         }
-        let objects = chart.render(&release, values)?;
+        let objects = chart.render(&release, values).map_err(with_own_keys)?;
         Ok(objects.into_iter().map(|object| object.manifest).collect())
     }
 }
@@ -107,6 +110,7 @@ pub(crate) fn components(values: &Values, place: &Place) -> anyhow::Result<Vec<C
     let revision = Some(place.revision.as_str());
     if let Some(values) = &charts.control_plane {
         let objects = place.render("meshd", "istiod", values)?;
+        objects.iter().try_for_each(check_mesh_config)?;
         add(
             "Control plane".to_owned(),
             "control-plane",
@@ -120,6 +124,40 @@ pub(crate) fn components(values: &Values, place: &Place) -> anyhow::Result<Vec<C
         add(format!("Gateway {name}"), name, revision, objects);
     }
     Ok(components)
+}
+
+/// Lets the keys that `meshctl` has beside a chart's be meant, too.
+fn with_own_keys(mut error: RenderError) -> RenderError {
+    if let RenderError::UnknownValue {
+        chart,
+        path,
+        nearest,
+    } = &mut error
+    {
+        let own: &[&str] = match chart.as_str() {
+            "meshd" => &["base", "enabled", "gateways", "profile"],
+            _ => &["enabled"],
+        };
+        let first = path.split(['.', '[']).next().unwrap_or_default();
+        if let Some(meant) = decode::nearest(first, own.iter().copied()) {
+            *nearest = Some(meant.to_owned());
+        }
+    }
+    error
+}
+
+/// The control plane would refuse such a MeshConfig, and never become ready.
+///
+/// # Errors
+/// What it refuses, by field.
+fn check_mesh_config(object: &Value) -> anyhow::Result<()> {
+    match object["data"]["mesh"].as_str() {
+        Some(text) if object["kind"] == "ConfigMap" => {
+            decode::mesh_config(text, "value meshConfig")?;
+            Ok(())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The namespace, and the record of `components`.

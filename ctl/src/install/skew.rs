@@ -2,7 +2,7 @@
 
 use anyhow::{Context, ensure};
 
-/// Minor versions that an upgrade may skip: proxies of the last two still talk to the control plane.
+/// Minor versions that an upgrade may go up: proxies of the last two still talk to the control plane.
 const LARGEST_STEP: u64 = 2;
 
 /// Whether a mesh of version `installed` may become one of version `next`.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
+use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
 use super::set::{Literal, set};
@@ -140,27 +141,28 @@ impl Values {
             Some(revision) => json!({"revision": revision}),
             None => json!({}),
         };
-        let gateways = gateways.into_iter().filter_map(|(name, mut own)| {
-            let wanted = take_enabled(&mut own);
-            wanted.then(|| (name, lay_over(shared.clone(), own)))
-        });
-        let gateways = gateways.collect();
-        let base = take_enabled(&mut base).then_some(base);
-        let control_plane = take_enabled(&mut values).then_some(values);
+        let mut wanted = Vec::new();
+        for (name, mut own) in gateways {
+            if take_enabled(&mut own, &format!("gateways.{name}.enabled"))? {
+                wanted.push((name, lay_over(shared.clone(), own)));
+            }
+        }
         Ok(ChartValues {
-            base,
-            control_plane,
-            gateways,
+            base: take_enabled(&mut base, "base.enabled")?.then_some(base),
+            control_plane: take_enabled(&mut values, "enabled")?.then_some(values),
+            gateways: wanted,
         })
     }
 }
 
 /// Removes `enabled`: whether a chart is wanted at all is no value of it. Wanted if it isn't said.
-fn take_enabled(values: &mut Value) -> bool {
-    let said = values
-        .as_object_mut()
-        .and_then(|fields| fields.remove("enabled"));
-    said.and_then(|said| said.as_bool()).unwrap_or(true)
+fn take_enabled(values: &mut Value, path: &str) -> anyhow::Result<bool> {
+    let fields = values.as_object_mut();
+    match fields.and_then(|fields| fields.remove("enabled")) {
+        None | Some(Value::Null) => Ok(true),
+        Some(Value::Bool(wanted)) => Ok(wanted),
+        Some(other) => bail!("{path} is {other}: write true or false"),
+    }
 }
 
 /// Maps are merged, everything else is replaced. `null` stays: in the chart it removes a default.
@@ -188,7 +190,13 @@ fn file(path: &Path) -> anyhow::Result<Value> {
     } else {
         std::fs::read_to_string(path)?
     };
-    let values: Value = serde_yaml::from_str(&text)?;
+    let mut documents = serde_yaml::Deserializer::from_str(&text);
+    let first = documents.next().map(Value::deserialize).transpose()?;
+    ensure!(
+        documents.next().is_none(),
+        "it has several documents (---): values are a single map"
+    );
+    let values = first.unwrap_or_default();
     match values {
         Value::Null => Ok(json!({})),
         Value::Object(_) if values["kind"] == "IstioOperator" => bail!(
@@ -280,5 +288,8 @@ mod tests {
         assert_eq!(charts.gateways.len(), 1);
         let (name, own) = &charts.gateways[0];
         assert_eq!((name.as_str(), &own["revision"]), ("b", &json!("canary")));
+        let unclear = Values(json!({"gateways": {"a": {"enabled": "no"}}})).by_chart();
+        let error = unclear.err().unwrap().to_string();
+        assert_eq!(error, r#"gateways.a.enabled is "no": write true or false"#);
     }
 }

@@ -10,8 +10,6 @@ use crate::output::{self, Format};
 /// Options of `proxy-config clusters`.
 #[derive(Args)]
 pub(super) struct Options {
-    #[command(flatten)]
-    common: Common,
     /// Only clusters of hosts that contain this.
     #[arg(long)]
     fqdn: Option<String>,
@@ -24,6 +22,8 @@ pub(super) struct Options {
     /// Only `inbound` or `outbound` clusters.
     #[arg(long)]
     direction: Option<String>,
+    #[command(flatten)]
+    common: Common,
 }
 
 impl Options {

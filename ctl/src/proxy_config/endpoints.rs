@@ -10,8 +10,6 @@ use crate::output::{self, Format};
 /// Options of `proxy-config endpoints`.
 #[derive(Args)]
 pub(super) struct Options {
-    #[command(flatten)]
-    common: Common,
     /// Only endpoints of this cluster.
     #[arg(long)]
     cluster: Option<String>,
@@ -21,6 +19,8 @@ pub(super) struct Options {
     /// Only endpoints with this port.
     #[arg(long)]
     port: Option<u16>,
+    #[command(flatten)]
+    common: Common,
 }
 
 pub(super) async fn run(options: &Options) -> anyhow::Result<()> {

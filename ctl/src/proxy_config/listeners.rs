@@ -10,14 +10,14 @@ use crate::output::{self, Format};
 /// Options of `proxy-config listeners`.
 #[derive(Args)]
 pub(super) struct Options {
-    #[command(flatten)]
-    common: Common,
     /// Only listeners on this address.
     #[arg(long)]
     address: Option<String>,
     /// Only listeners on this port.
     #[arg(long)]
     port: Option<u16>,
+    #[command(flatten)]
+    common: Common,
 }
 
 pub(super) async fn run(options: &Options) -> anyhow::Result<()> {

@@ -10,11 +10,11 @@ use crate::output::{self, Format};
 /// Options of `proxy-config routes`.
 #[derive(Args)]
 pub(super) struct Options {
-    #[command(flatten)]
-    common: Common,
     /// Only the route table of this name.
     #[arg(long)]
     name: Option<String>,
+    #[command(flatten)]
+    common: Common,
 }
 
 pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
