@@ -75,7 +75,7 @@ pub enum AuthorityError {
     },
     /// Some but not all plugged-in texts are there.
     #[error(
-        "{place} has a plugged-in authority without {missing}: provide ca-cert.pem, ca-key.pem, root-cert.pem and cert-chain.pem, or none of them"
+        "{place} has a plugged-in authority without {missing}: provide ca-cert.pem, ca-key.pem, root-cert.pem and cert-chain.pem (in a Secret also tls.crt, tls.key and ca.crt), or none of them"
     )]
     Incomplete {
         /// The directory or Secret.
@@ -224,6 +224,13 @@ impl Authority {
     /// Serial number and validity of the signing certificate.
     pub fn info(&self) -> &CertificateInfo {
         &self.signer.info
+    }
+
+    /// End of the root that what it signs leads to.
+    pub fn root_not_after(&self) -> SystemTime {
+        // It was read when it was proven.
+        CertificateInfo::from_der(self.anchor())
+            .map_or(SystemTime::UNIX_EPOCH, |root| root.not_after)
     }
 
     /// Where the authority comes from.

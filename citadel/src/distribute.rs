@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
-use mesh_kubernetes::explain;
 use mesh_kubernetes::kube::api::{Patch, PatchParams};
 use mesh_kubernetes::kube::core::PartialObjectMeta;
 use mesh_kubernetes::kube::runtime::{WatchStreamExt as _, watcher};
 use mesh_kubernetes::kube::{Api, Client, Error};
+use mesh_kubernetes::{answered, explain};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -32,8 +32,6 @@ const AT_ONCE: usize = 8;
 /// Pause after a round of writes: someone who writes the same ConfigMaps, such as another mesh,
 /// is not fought at full speed.
 const PAUSE: Duration = Duration::from_millis(100);
-/// An API server that doesn't answer by then is asked anew.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Pause before what failed is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -81,8 +79,7 @@ async fn write(client: &Client, state: &mut State, pem: &str) -> bool {
     }
     let results: Vec<_> = futures::stream::iter(due)
         .map(|namespace| async move {
-            let applying = Box::pin(apply(client, &namespace, pem));
-            let applied = tokio::time::timeout(ANSWER_WITHIN, applying).await;
+            let applied = answered(apply(client, &namespace, pem)).await;
             (namespace, applied)
         })
         .buffer_unordered(AT_ONCE)
@@ -91,14 +88,11 @@ async fn write(client: &Client, state: &mut State, pem: &str) -> bool {
     let mut failed = false;
     for (namespace, result) in results {
         match result {
-            Ok(Ok(())) => state.written(namespace, pem),
-            Ok(Err(error)) if is_going(&error) => state.gone(&namespace),
-            failure => {
+            Ok(()) => state.written(namespace, pem),
+            Err(error) if is_going(&error) => state.gone(&namespace),
+            Err(error) => {
                 failed = true;
-                let reason = match failure {
-                    Ok(error) => error.err().map(|error| explain(&error)).unwrap_or_default(),
-                    Err(_) => format!("no answer within {ANSWER_WITHIN:?}"),
-                };
+                let reason = explain(&error);
                 tracing::warn!(namespace, config_map = CONFIG_MAP, %reason, "roots are not given out");
             }
         }

@@ -23,8 +23,8 @@ mod watch;
 
 use std::time::Duration;
 
-use mesh_kubernetes::explain;
 use mesh_kubernetes::kube::{Client, Error};
+use mesh_kubernetes::{ANSWER_WITHIN, explain};
 
 use crate::authority::{AuthorityError, Options};
 
@@ -80,7 +80,7 @@ pub async fn open(client: Client, settings: Settings) -> Result<Root, RootError>
             Ok(Ok(root)) => return Ok(root),
             Ok(Err(OpenError::Root(error))) => return Err(error),
             Ok(Err(OpenError::Api(error))) => explain(&error),
-            Err(_) => NO_ANSWER.to_owned(),
+            Err(_) => format!("no answer within {ANSWER_WITHIN:?}"),
         };
         tracing::warn!(
             namespace = settings.namespace,
@@ -93,9 +93,6 @@ pub async fn open(client: Client, settings: Settings) -> Result<Root, RootError>
     }
 }
 
-/// An API server that doesn't answer by then is asked anew.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-const NO_ANSWER: &str = "no answer within 10 s";
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 

@@ -29,22 +29,28 @@ impl Metrics {
         let counter = |name, help| registry.counter(name, help, &[]).with(&[]);
         let authority = authority.clone();
         registry.collector(move |encoder| {
-            const NAME: &str = "citadel_server_root_cert_expiry_timestamp";
-            let expiry = authority
-                .current()
-                .info()
-                .not_after
-                .duration_since(SystemTime::UNIX_EPOCH);
-            encoder.family(
-                NAME,
-                "Unix time at which the authority's certificate expires.",
-                Kind::Gauge,
-            );
-            encoder.sample(
-                NAME,
-                &[],
-                expiry.map_or(0.0, |since| since.as_secs_f64().floor()),
-            );
+            let authority = authority.current();
+            let ends = [
+                (
+                    "citadel_server_root_cert_expiry_timestamp",
+                    "Unix time at which the root certificate expires.",
+                    authority.root_not_after(),
+                ),
+                (
+                    "citadel_server_cert_chain_expiry_timestamp",
+                    "Unix time at which the signing certificate expires.",
+                    authority.info().not_after,
+                ),
+            ];
+            for (name, help, end) in ends {
+                let since = end.duration_since(SystemTime::UNIX_EPOCH);
+                encoder.family(name, help, Kind::Gauge);
+                encoder.sample(
+                    name,
+                    &[],
+                    since.map_or(0.0, |since| since.as_secs_f64().floor()),
+                );
+            }
         });
         Self {
             requests: counter("citadel_server_csr_count", "Signing requests received."),

@@ -35,6 +35,10 @@ async fn the_authority_on_kubernetes() {
     Box::pin(a_broken_secret_is_named_and_no_new_root_made(&client)).await;
     Box::pin(every_namespace_has_the_roots(&client)).await;
     Box::pin(a_rotation_keeps_both_roots_and_needs_no_restart(&client)).await;
+    Box::pin(a_certificate_of_a_clock_ahead_is_taken_a_little_later(
+        &client,
+    ))
+    .await;
     Box::pin(one_of_two_leads_until_it_resigns(&client)).await;
     Box::pin(tokens_are_asked_about(&client, &mut server)).await;
 }
@@ -181,6 +185,37 @@ async fn a_rotation_keeps_both_roots_and_needs_no_restart(client: &Client) {
     for task in tasks {
         task.abort();
     }
+}
+
+async fn a_certificate_of_a_clock_ahead_is_taken_a_little_later(client: &Client) {
+    namespace(client, "ahead").await;
+    let root = root::open(client.clone(), settings("ahead")).await.unwrap();
+    let live = root.live();
+    let first = live.current().info().serial.clone();
+    let (_leads, leading) = watch::channel(true);
+    let task = tokio::spawn(root.run(leading));
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.not_before = (std::time::SystemTime::now() + Duration::from_secs(3)).into();
+    let pem = params.self_signed(&key).unwrap().pem();
+    let cacerts = secret(
+        "cacerts",
+        &[
+            ("ca-cert.pem", pem.as_str()),
+            ("ca-key.pem", &key.serialize_pem()),
+            ("cert-chain.pem", &pem),
+            ("root-cert.pem", &pem),
+        ],
+    );
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), "ahead");
+    secrets
+        .create(&PostParams::default(), &cacerts)
+        .await
+        .unwrap();
+    let signs = async || live.current().info().serial != first;
+    eventually("it signs once it is valid", signs).await;
+    task.abort();
 }
 
 async fn one_of_two_leads_until_it_resigns(client: &Client) {

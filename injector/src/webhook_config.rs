@@ -203,7 +203,7 @@ impl<T: Configuration> Keeper<T> {
                 ..PatchParams::default()
             };
             let patch = Patch::<()>::Json(patch);
-            match self.api.patch(&name, &parameters, &patch).await {
+            match mesh_kubernetes::answered(self.api.patch(&name, &parameters, &patch)).await {
                 Ok(object) => {
                     tracing::info!(configuration = name, "webhook configuration is current");
                     self.known.insert(name, object);

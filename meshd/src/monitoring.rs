@@ -31,6 +31,8 @@ const INDEX: &str = "\
 /logging              the log filter; POST ?level=info,mesh_pilot=debug changes it
 ";
 
+const FOR_THE_LOOPBACK: &str = "this page is served on the loopback only: use `meshctl dashboard control-plane`, or `kubectl port-forward`\n";
+
 /// What the pages tell about.
 pub(crate) struct Monitoring {
     metrics: Registry,
@@ -58,11 +60,14 @@ pub(crate) async fn serve(
             _ = stopped.changed() => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
         };
-        let Ok((stream, _)) = accepted else { continue };
+        let Ok((stream, from)) = accepted else {
+            continue;
+        };
+        let here = from.ip().to_canonical().is_loopback();
         let pages = pages.clone();
         connections.spawn(async move {
             let service = service_fn(|request| {
-                let page = pages.page(&request);
+                let page = pages.page(&request, here);
                 async move { Ok::<_, Infallible>(page) }
             });
             let served = hyper::server::conn::http1::Builder::new()
@@ -113,8 +118,13 @@ impl Monitoring {
         missing.then_some("the settings of the injection (ConfigMaps istio and istio-sidecar-injector) have not been read yet, or are refused: see the log")
     }
 
-    fn page(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    /// `here`: whether the request comes from the loopback, as by port forwarding. What tells of every
+    /// proxy, and what changes something, is for those only. As in Istio.
+    fn page(&self, request: &Request<Incoming>, here: bool) -> Response<Full<Bytes>> {
         let path = request.uri().path();
+        if !here && (path.starts_with("/debug") || request.method() != Method::GET) {
+            return reply(StatusCode::FORBIDDEN, TEXT, FOR_THE_LOOPBACK.to_owned());
+        }
         match (request.method(), path) {
             (&Method::GET, "/") => reply(StatusCode::OK, TEXT, INDEX.to_owned()),
             (&Method::GET, "/live") => reply(StatusCode::OK, TEXT, "alive\n".to_owned()),

@@ -51,13 +51,13 @@ pub(crate) struct Options {
     )]
     max_workload_cert_ttl: Duration,
     /// Where xDS is served in plaintext.
-    #[arg(long, default_value = "0.0.0.0:15010")]
+    #[arg(long, default_value = "[::]:15010")]
     pub(crate) xds_address: SocketAddr,
     /// Where xDS and certificate signing are served over TLS.
-    #[arg(long, default_value = "0.0.0.0:15012")]
+    #[arg(long, default_value = "[::]:15012")]
     pub(crate) secure_address: SocketAddr,
     /// Where metrics and debug pages are served.
-    #[arg(long, default_value = "0.0.0.0:15014")]
+    #[arg(long, default_value = "[::]:15014")]
     pub(crate) monitoring_address: SocketAddr,
     /// What is logged: a level, or directives such as `info,mesh_pilot=debug`.
     #[arg(long, default_value = "info", env = "MESHD_LOG")]
@@ -115,7 +115,7 @@ pub(crate) struct KubernetesOptions {
     #[arg(long, conflicts_with = "config_dirs", default_value = "Kubernetes")]
     pub(crate) cluster_id: String,
     /// Where the webhooks for injection and validation are served.
-    #[arg(long, conflicts_with = "config_dirs", default_value = "0.0.0.0:15017")]
+    #[arg(long, conflicts_with = "config_dirs", default_value = "[::]:15017")]
     pub(crate) webhook_address: SocketAddr,
     /// How long a new root certificate is given out before anything is signed under it; pods see
     /// a changed ConfigMap after up to 150 seconds.

@@ -1,6 +1,7 @@
 //! The sockets that the control plane listens on.
 
-use std::net::SocketAddr;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::Context;
 use tokio::net::{TcpListener, TcpSocket};
@@ -9,9 +10,18 @@ use tokio::net::{TcpListener, TcpSocket};
 /// what overflows is reset.
 const BACKLOG: u32 = 4096;
 
-/// Listens; `what` for is said if it fails.
+/// Listens; `what` for is said if it fails. All addresses of IPv6 include those of IPv4, and are those
+/// alone where the kernel has no IPv6.
 pub(crate) fn bind(address: SocketAddr, what: &str) -> anyhow::Result<TcpListener> {
-    listen(address).with_context(|| {
+    let listener = match listen(address) {
+        Err(error)
+            if address.ip() == Ipv6Addr::UNSPECIFIED && error.kind() != ErrorKind::AddrInUse =>
+        {
+            listen((Ipv4Addr::UNSPECIFIED, address.port()).into())
+        }
+        listener => listener,
+    };
+    listener.with_context(|| {
         format!("listen on {address} for {what} (is the port taken? `ss -ltnp` tells by whom)")
     })
 }

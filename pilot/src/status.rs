@@ -152,7 +152,7 @@ impl StatusWriter {
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), &key.namespace, &resource);
         let wanted = verdict.digest(existing.generation);
-        match Box::pin(patch(&api, key, existing, verdict)).await {
+        match mesh_kubernetes::answered(patch(&api, key, existing, verdict)).await {
             Ok(None) => Ok(()),
             Ok(Some(kept)) => {
                 self.written.insert(key.clone(), (wanted, kept));

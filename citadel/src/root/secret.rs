@@ -15,6 +15,28 @@ pub(super) const SELF_SIGNED: &str = "istio-ca-secret";
 /// Asks for a new self-signed root; its value doesn't matter.
 pub(super) const ROTATE: &str = "mesh.citadel/rotate-root";
 
+/// The keys of a Secret that hold an authority.
+struct Keys {
+    certificate: &'static str,
+    key: &'static str,
+    chain: &'static str,
+    root: &'static str,
+}
+
+const ISTIO: Keys = Keys {
+    certificate: CERTIFICATE,
+    key: KEY,
+    chain: CHAIN,
+    root: ROOT,
+};
+/// Of a Secret of type `kubernetes.io/tls`, as cert-manager writes it. Istio takes it, too.
+const TLS: Keys = Keys {
+    certificate: "tls.crt",
+    key: "tls.key",
+    chain: "tls.crt",
+    root: "ca.crt",
+};
+
 const CERTIFICATE: &str = "ca-cert.pem";
 const KEY: &str = "ca-key.pem";
 const CHAIN: &str = "cert-chain.pem";
@@ -23,16 +45,20 @@ const ROOT: &str = "root-cert.pem";
 const NEXT_CERTIFICATE: &str = "next-ca-cert.pem";
 const NEXT_KEY: &str = "next-ca-key.pem";
 
-/// `None` if the Secret has nothing of an authority.
+/// `None` if the Secret is empty. One with something else in it is an error: a root of our own beside
+/// it would not be what its owner wants.
 pub(super) fn plugged_in(secret: &Secret) -> Result<Option<Material>, AuthorityError> {
-    let names = [CERTIFICATE, KEY, CHAIN, ROOT];
-    let missing: Vec<&str> = names
+    if data(secret).is_none_or(BTreeMap::is_empty) {
+        return Ok(None);
+    }
+    let keys = match has(secret, TLS.certificate) {
+        true => TLS,
+        false => ISTIO,
+    };
+    let missing: Vec<&str> = [keys.certificate, keys.key, keys.chain, keys.root]
         .into_iter()
         .filter(|name| !has(secret, name))
         .collect();
-    if missing.len() == names.len() {
-        return Ok(None);
-    }
     if !missing.is_empty() {
         return Err(AuthorityError::Incomplete {
             place: format!("Secret {}", place(secret)),
@@ -41,10 +67,10 @@ pub(super) fn plugged_in(secret: &Secret) -> Result<Option<Material>, AuthorityE
     }
     Ok(Some(Material {
         origin: Origin::PluggedIn,
-        certificate: part(secret, CERTIFICATE)?,
-        key: part(secret, KEY)?,
-        chain: part(secret, CHAIN)?,
-        root: part(secret, ROOT)?,
+        certificate: part(secret, keys.certificate)?,
+        key: part(secret, keys.key)?,
+        chain: part(secret, keys.chain)?,
+        root: part(secret, keys.root)?,
     }))
 }
 

@@ -1,19 +1,20 @@
 //! The Secrets as they are in the cluster: read at the start, watched, and written by the leader.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures::stream::{Stream, StreamExt as _, select_all};
 use k8s_openapi::api::core::v1::Secret;
-use mesh_kubernetes::explain;
 use mesh_kubernetes::kube::api::PostParams;
 use mesh_kubernetes::kube::runtime::{WatchStreamExt as _, watcher};
 use mesh_kubernetes::kube::{Api, Client, Error};
+use mesh_kubernetes::{answered, explain};
 use tokio::sync::watch;
 
 use super::keeper::{Keeper, Write};
-use super::{ANSWER_WITHIN, NO_ANSWER, OpenError, Settings, secret, trust};
+use super::{OpenError, Settings, secret, trust};
 use crate::authority::{Authority, make_root};
 use crate::live::Live;
 
@@ -31,6 +32,8 @@ pub struct Root {
     live: Live,
     /// Writes that failed the last time: said once, not every five seconds.
     trouble: bool,
+    /// Secrets that are unusable, and may become good by the clock alone.
+    refused: BTreeMap<String, Secret>,
 }
 
 /// Reads the Secrets; makes the root if there is none.
@@ -68,6 +71,7 @@ pub(super) async fn open(client: &Client, settings: &Settings) -> Result<Root, O
         publisher,
         live,
         trouble: false,
+        refused: BTreeMap::new(),
     })
 }
 
@@ -104,7 +108,7 @@ impl Root {
         loop {
             tokio::select! {
                 Some((name, found)) = news.next() => self.observe(name, found),
-                _ = look.tick() => {}
+                _ = look.tick() => self.retry(),
             }
             self.step(&leading).await;
         }
@@ -118,9 +122,24 @@ impl Root {
                 "the authority's Secret was deleted: it is written again, for without it a restart would make a new root"
             );
         }
-        if let Err(error) = self.keeper.observe(name, found, SystemTime::now()) {
+        self.refused.remove(name);
+        if let Err(error) = self.keeper.observe(name, found.clone(), SystemTime::now()) {
             tracing::error!(%error, "the authority stays as it was");
+            self.refused
+                .extend(found.map(|found| (name.to_owned(), found)));
         }
+    }
+
+    /// A certificate that was issued by a clock ahead of ours is valid a little later.
+    fn retry(&mut self) {
+        let keeper = &mut self.keeper;
+        self.refused.retain(|name, found| {
+            let taken = keeper.observe(name, Some(found.clone()), SystemTime::now());
+            if taken.is_ok() {
+                tracing::info!(secret = name, "it is usable now");
+            }
+            taken.is_err()
+        });
     }
 
     async fn step(&mut self, leading: &watch::Receiver<bool>) {
@@ -174,18 +193,17 @@ impl Root {
         let name = new.metadata.name.as_deref().unwrap_or_default();
         let request = async {
             match &write {
-                Write::Create(new) => Box::pin(self.secrets.create(&parameters, new)).await,
-                Write::Replace(new) => Box::pin(self.secrets.replace(name, &parameters, new)).await,
+                Write::Create(new) => self.secrets.create(&parameters, new).await,
+                Write::Replace(new) => self.secrets.replace(name, &parameters, new).await,
             }
         };
-        let reason = match tokio::time::timeout(ANSWER_WITHIN, request).await {
-            Ok(Ok(written)) => {
+        let reason = match answered(request).await {
+            Ok(written) => {
                 self.trouble = false;
                 return self.observe(name, Some(written));
             }
-            Ok(Err(Error::Api(status))) if status.code == 409 => return,
-            Ok(Err(error)) => explain(&error),
-            Err(_) => NO_ANSWER.to_owned(),
+            Err(Error::Api(status)) if status.code == 409 => return,
+            Err(error) => explain(&error),
         };
         if !std::mem::replace(&mut self.trouble, true) {
             tracing::warn!(secret = name, %reason, "not written");

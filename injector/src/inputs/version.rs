@@ -15,7 +15,7 @@ const STANDS: Duration = Duration::from_secs(600);
 /// Keeps `native` at whether the cluster has native sidecars. Ends when nobody asks any more.
 pub(super) async fn follow(client: Client, native: watch::Sender<Option<bool>>) {
     while !native.is_closed() {
-        let pause = match client.apiserver_version().await {
+        let pause = match mesh_kubernetes::answered(client.apiserver_version()).await {
             Ok(version) => {
                 let has = has_native_sidecars(&version.major, &version.minor);
                 native.send_if_modified(|known| known.replace(has) != Some(has));

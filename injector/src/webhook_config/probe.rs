@@ -57,7 +57,7 @@ async fn attempt(client: &Client, cluster: &Cluster) -> Result<(), String> {
         dry_run: true,
         ..PostParams::default()
     };
-    match api.create(&dry_run, &object).await {
+    match mesh_kubernetes::answered(api.create(&dry_run, &object)).await {
         Ok(_) => Err("an invalid object was accepted".to_owned()),
         Err(Error::Api(status)) if refused_by_us(&status.message) => Ok(()),
         // Without the CRD there is nothing that could be validated.

@@ -80,6 +80,6 @@ impl Events {
         // Said once, whether it was heard or not: the status says the same.
         let said = (existing.uid.clone(), verdict.clone());
         self.published.insert(key.clone(), said);
-        Box::pin(self.recorder.publish(&event, &object)).await
+        mesh_kubernetes::answered(self.recorder.publish(&event, &object)).await
     }
 }

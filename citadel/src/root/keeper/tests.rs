@@ -170,6 +170,30 @@ fn takes_over_what_istio_left() {
 }
 
 #[test]
+fn takes_an_authority_as_cert_manager_writes_it_and_nothing_for_none() {
+    let istios = Operator::new("Company").plugs_in("").data.unwrap();
+    let text = |name: &str| String::from_utf8(istios[name].0.clone()).unwrap();
+    let tls = [
+        ("tls.crt", text("ca-cert.pem")),
+        ("tls.key", text("ca-key.pem")),
+        ("ca.crt", text("root-cert.pem")),
+    ];
+    let mut replica = Replica::new();
+    let cacerts = secret_of(secret::PLUGGED_IN, &tls);
+    replica.sees(secret::PLUGGED_IN, Some(cacerts)).unwrap();
+    let authority = replica.leads();
+    assert_eq!(authority.origin(), Origin::PluggedIn);
+    assert!(authority.root_pem().contains(text("root-cert.pem").trim()));
+
+    let without_root = secret_of(secret::PLUGGED_IN, &tls[..2]);
+    let error = replica.sees(secret::PLUGGED_IN, Some(without_root));
+    assert!(error.unwrap_err().to_string().contains("without ca.crt:"));
+    let misnamed = secret_of(secret::PLUGGED_IN, &[("ca.pem", String::new())]);
+    let error = Replica::new().sees(secret::PLUGGED_IN, Some(misnamed));
+    assert!(error.is_err(), "no root of our own in its place");
+}
+
+#[test]
 fn a_successor_is_trusted_before_it_signs_and_the_old_root_until_its_last_certificate_ends() {
     let mut replica = Replica::new();
     replica.sees(secret::SELF_SIGNED, Some(own())).unwrap();
