@@ -38,6 +38,7 @@ fn control_plane() -> Cluster {
         namespace: MESH.to_owned(),
         revision: "default".to_owned(),
         cluster_id: "Kubernetes".to_owned(),
+        trust_domain: "cluster.local".to_owned(),
     }
 }
 
@@ -137,10 +138,16 @@ async fn settings_are_followed(check: &Check) {
     })
     .await;
 
-    let mesh = config_map("istio", "mesh", "trustDomain: example.org");
+    let mesh = "{rootNamespace: root, trustDomain: example.org}";
+    let mesh = config_map("istio", "mesh", mesh);
     maps.create(&post, &mesh).await.unwrap();
-    seen.within(1, |inputs| inputs.mesh.trust_domain == "example.org")
+    seen.within(1, |inputs| inputs.mesh.root_namespace == "root")
         .await;
+    let domain = &seen.now().mesh.trust_domain;
+    assert_eq!(
+        domain, "cluster.local",
+        "that in which certificates are signed"
+    );
     drop(seen);
     let limit = Duration::from_secs(20);
     tokio::time::timeout(limit, task).await.unwrap().unwrap();

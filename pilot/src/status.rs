@@ -5,11 +5,12 @@
 //! everything that is wrong with it. `kubectl wait --for=condition=Reconciled` waits for it. An
 //! object of any kind that can't be decoded also gets an Event.
 //!
-//! One of all control planes writes: the leader. It writes only what differs from what stands there,
+//! One control plane writes of each object: the [leader](Leadership). It writes only what differs from what stands there,
 //! so that what its own writing brings back through the watch ends the matter.
 
 mod condition;
 mod events;
+mod leadership;
 mod observed;
 
 use std::collections::BTreeMap;
@@ -19,11 +20,11 @@ use jiff::Timestamp;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use kube::{Client, Error};
 use mesh_config::Kind;
-use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use self::condition::Verdict;
 use self::events::Events;
+pub use self::leadership::Leadership;
 pub use self::observed::{Existing, Observed};
 use crate::ingest::ObjectKey;
 use crate::push::pipeline::Latest;
@@ -42,7 +43,7 @@ const MANAGER: &str = "meshd";
 pub struct StatusWriter {
     client: Client,
     observed: Observed,
-    leads: watch::Receiver<bool>,
+    leadership: Leadership,
     events: Events,
     /// What was last written to an object: the digest of what we wanted, and of what the server made
     /// of it. A server whose definitions drop some field would have it written for ever.
@@ -51,15 +52,14 @@ pub struct StatusWriter {
 
 impl StatusWriter {
     /// `observed`: of the [source](crate::ingest::KubernetesSource::observed) of the same cluster.
-    /// `leads`: whether this control plane is the one that writes, from a Lease. The client's account
-    /// needs `get` on the mesh's kinds, `patch` on their `status`, and `create` and `patch` on
+    /// `leadership`: from Leases. The client's account needs `get` on the mesh's kinds, `patch` on their `status`, and `create` and `patch` on
     /// `events.k8s.io/events`.
-    pub fn new(client: Client, observed: Observed, leads: watch::Receiver<bool>) -> Self {
+    pub fn new(client: Client, observed: Observed, leadership: Leadership) -> Self {
         Self {
             events: Events::new(client.clone()),
             client,
             observed,
-            leads,
+            leadership,
             written: BTreeMap::new(),
         }
     }
@@ -67,8 +67,10 @@ impl StatusWriter {
     /// Writes until discovery ends.
     pub(crate) async fn run(mut self, mut latest: Latest, problems: ProblemReader) {
         loop {
-            if self.leads.wait_for(|leads| *leads).await.is_err() {
-                return;
+            while !self.leadership.any() {
+                if !self.leadership.changed().await {
+                    return;
+                }
             }
             let retry = match self.round(&latest, &problems).await {
                 Ok(()) => None,
@@ -83,6 +85,7 @@ impl StatusWriter {
             tokio::select! {
                 changed = latest.changed() => if changed.is_err() { return },
                 () = self.observed.changed() => {}
+                true = self.leadership.changed() => {}
                 () = problems.changed() => {}
                 Some(()) = until(retry) => {}
             }
@@ -110,6 +113,9 @@ impl StatusWriter {
         self.written.retain(|key, _| exists(key));
         self.events.retain(exists);
         for (key, existing) in objects {
+            if !self.leadership.covers(&existing) {
+                continue;
+            }
             let refused = found.of(&found.refused, &key);
             let verdict = Verdict::new(refused, found.of(&found.problems, &key));
             if !refused.is_empty() && self.events.is_news(&key, &existing, &verdict) {
@@ -124,8 +130,8 @@ impl StatusWriter {
                 continue;
             }
             pace.tick().await;
-            if !*self.leads.borrow() {
-                return Ok(());
+            if !self.leadership.covers(&existing) {
+                continue;
             }
             let written = self.write(kind, &key, &existing, &verdict).await;
             of_one_object(&key, written)?;

@@ -41,10 +41,11 @@ struct Problems {
     changed: Notify,
 }
 
-/// What holds where the mesh-wide settings say nothing (or what is the default anyway).
+/// What holds whatever the mesh-wide settings say, and what where they say nothing (or what is the
+/// default anyway).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Defaults {
-    /// The trust domain.
+    /// The trust domain, in any case: that in which certificates are signed.
     pub trust_domain: TrustDomain,
     /// The namespace whose policies apply to the whole mesh: that of the control plane.
     pub root_namespace: String,
@@ -134,8 +135,16 @@ impl Store {
             .take()
             .map_or_else(Default::default, Arc::unwrap_or_clone);
         let theirs = Defaults::default();
-        if mesh.trust_domain == theirs.trust_domain.as_str() {
-            mesh.trust_domain = self.defaults.trust_domain.as_str().to_owned();
+        let ours = self.defaults.trust_domain.as_str();
+        if mesh.trust_domain != ours {
+            let asked = std::mem::replace(&mut mesh.trust_domain, ours.to_owned());
+            let mut keys = self.objects.keys();
+            let settings = keys.find(|key| key.kind == "MeshConfig");
+            if let Some(settings) = settings
+                && asked != theirs.trust_domain.as_str()
+            {
+                inputs.ignored_trust_domain = Some((settings.clone(), asked));
+            }
         }
         if mesh.root_namespace == theirs.root_namespace {
             mesh.root_namespace

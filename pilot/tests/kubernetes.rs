@@ -161,9 +161,9 @@ async fn settings_take_effect(mesh: &Mesh, client: &Client) {
         json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"mesh": text},
                "metadata": {"name": "istio", "namespace": "istio-system"}})
     };
-    apply(client, &settings("trustDomain: shop.example")).await;
+    apply(client, &settings("rootNamespace: shop")).await;
     mesh.shows("the settings", |snapshot| {
-        snapshot.mesh.trust_domain == "shop.example"
+        snapshot.mesh.root_namespace == "shop"
     })
     .await;
     apply(client, &settings("trustDomain: [wrong")).await;
@@ -172,8 +172,8 @@ async fn settings_take_effect(mesh: &Mesh, client: &Client) {
     })
     .await;
     assert_eq!(
-        mesh.pilot.published().unwrap().snapshot.mesh.trust_domain,
-        "shop.example"
+        mesh.pilot.published().unwrap().snapshot.mesh.root_namespace,
+        "shop"
     );
 }
 

@@ -25,6 +25,8 @@ pub struct Cluster {
     pub revision: String,
     /// Id of the cluster.
     pub cluster_id: String,
+    /// In which certificates are signed, whatever the mesh's settings say.
+    pub trust_domain: String,
 }
 
 impl Cluster {
@@ -113,7 +115,10 @@ async fn follow(
     loop {
         tokio::select! {
             Some(object) = meshes.next() => {
-                let read = read_mesh(object.as_ref(), &mesh_name);
+                let mut read = read_mesh(object.as_ref(), &mesh_name);
+                if let Ok(Some(mesh)) = &mut read {
+                    mesh.trust_domain.clone_from(&cluster.trust_domain);
+                }
                 accept(&mut known.mesh, read, &mesh_name, &mesh_valid);
             }
             Some(object) = values.next() => {

@@ -11,7 +11,7 @@ use mesh_kubernetes::{Target, connect};
 use mesh_pilot::ingest::MeshConfigMap;
 use mesh_pilot::ingest::kubernetes::{KubernetesSource, Settings};
 use mesh_pilot::serve::SecretReaders;
-use mesh_pilot::status::StatusWriter;
+use mesh_pilot::status::{Leadership, StatusWriter};
 use mesh_telemetry::metrics::Registry;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -22,7 +22,8 @@ use crate::options::Options;
 /// Who keeps the root certificate and gives it out. All revisions share the root, and the lease;
 /// its name is Istio's for the latter.
 const ROOT_LEASE: &str = "istio-namespace-controller-election";
-/// Who writes the status of the mesh's resources.
+/// Who writes the status of the mesh's resources without a revision. For those of a revision, its
+/// name is behind this.
 const STATUS_LEASE: &str = "istio-status-leader";
 
 /// Opens the authority, and starts what runs beside the servers. Waits for the API server for as
@@ -54,6 +55,7 @@ pub(crate) async fn start(options: &Options, metrics: &Registry) -> anyhow::Resu
         namespace: options.namespace.clone(),
         revision: options.kubernetes.revision.clone(),
         cluster_id: options.kubernetes.cluster_id.clone(),
+        trust_domain: options.trust_domain.clone(),
     };
     let (injection, follow) = mesh_injector::watch_inputs(client.clone(), cluster.clone(), metrics);
     following.spawn(follow);
@@ -65,13 +67,22 @@ pub(crate) async fn start(options: &Options, metrics: &Registry) -> anyhow::Resu
     });
 
     let status = run_for(&client, options, STATUS_LEASE)?;
-    let discovery = discovery(&client, options, metrics, status.leading())?;
+    let revision = match options.kubernetes.revision.as_str() {
+        "" => "default",
+        revision => revision,
+    };
+    let own_status = run_for(&client, options, &format!("{STATUS_LEASE}-{revision}"))?;
+    let leadership = Leadership {
+        shared: status.leading(),
+        own: own_status.leading(),
+    };
+    let discovery = discovery(&client, options, metrics, leadership)?;
     Ok(Platform {
         authority,
         verifier: Arc::new(Verifier::token_review(client, &options.token_audience)),
         discovery,
         injection: Some(injection),
-        campaigns: vec![roots, status],
+        campaigns: vec![roots, status, own_status],
         writing,
         following,
     })
@@ -95,7 +106,7 @@ fn discovery(
     client: &Client,
     options: &Options,
     metrics: &Registry,
-    leads: watch::Receiver<bool>,
+    leadership: Leadership,
 ) -> anyhow::Result<mesh_pilot::Options> {
     let mesh_config = MeshConfigMap {
         namespace: options.namespace.clone(),
@@ -106,7 +117,7 @@ fn discovery(
         revision: options.kubernetes.revision.clone(),
     };
     let source = KubernetesSource::new(client.clone(), settings, metrics);
-    let status = StatusWriter::new(client.clone(), source.observed(), leads);
+    let status = StatusWriter::new(client.clone(), source.observed(), leadership);
     Ok(mesh_pilot::Options {
         sources: vec![Box::new(source)],
         status: Some(status),

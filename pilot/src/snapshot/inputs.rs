@@ -11,6 +11,7 @@ use mesh_config::{
     Resource, ServiceEntry, Sidecar, VirtualService, WorkloadEntry,
 };
 
+use crate::ingest::ObjectKey;
 use crate::model::{Workload, locality::NodeLocality};
 
 /// One object of the store; cheap to clone.
@@ -71,6 +72,8 @@ impl From<Resource> for Item {
 pub struct Inputs {
     /// Mesh-wide settings; `None` means Istio's defaults.
     pub mesh: Option<Arc<MeshConfig>>,
+    /// Settings that name another trust domain than that in which certificates are signed, and which.
+    pub ignored_trust_domain: Option<(ObjectKey, String)>,
     /// Namespaces.
     pub namespaces: Vec<Arc<Namespace>>,
     /// Services.

@@ -27,6 +27,24 @@ pub(super) fn find(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
     unused_rules(snapshot, problems);
     aliased_hosts(snapshot, problems);
     unsupported::find(snapshot, problems);
+    problems.extend(trust_domain(snapshot));
+}
+
+/// Certificates are signed in the trust domain of the start: another one in the settings would keep
+/// every proxy out.
+fn trust_domain(snapshot: &Snapshot) -> Option<Problem> {
+    let (settings, asked) = snapshot.inputs.ignored_trust_domain.as_ref()?;
+    Some(Problem {
+        kind: settings.kind,
+        namespace: settings.namespace.clone(),
+        name: settings.name.clone(),
+        field: "trustDomain".to_owned(),
+        message: format!(
+            "{asked} has no effect: certificates are signed for {}",
+            snapshot.mesh.trust_domain
+        ),
+        remedy: "change it by the values of the installation, meshConfig.trustDomain".to_owned(),
+    })
 }
 
 fn problem(

@@ -19,6 +19,8 @@ pub struct Existing {
     pub uid: String,
     /// The generation of its spec.
     pub generation: Option<i64>,
+    /// Whether it is for one revision of the control plane only.
+    pub of_revision: bool,
     /// What we wrote into its status, as a digest; `None` if nothing.
     pub written: Option<u64>,
 }
@@ -36,6 +38,7 @@ impl Existing {
             generation: object
                 .pointer("/metadata/generation")
                 .and_then(Value::as_i64),
+            of_revision: !text("/metadata/labels/istio.io~1rev").is_empty(),
             written: object.get("status").and_then(condition::digest_of),
         }
     }

@@ -85,7 +85,7 @@ fn deleting_what_is_not_there_is_no_change() {
 }
 
 #[test]
-fn the_trust_domain_holds_unless_settings_name_another() {
+fn the_trust_domain_is_that_of_the_authority_whatever_settings_name() {
     let mut store = Store::new(Defaults {
         trust_domain: TrustDomain::new("example.org").unwrap(),
         root_namespace: "mesh".to_owned(),
@@ -95,7 +95,14 @@ fn the_trust_domain_holds_unless_settings_name_another() {
     assert_eq!(mesh.trust_domain, "example.org");
     let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\ndata: {mesh: 'trustDomain: other.org'}\n";
     apply(&mut store, map);
-    assert_eq!(store.inputs().mesh.unwrap().trust_domain, "other.org");
+    let inputs = store.inputs();
+    assert_eq!(inputs.mesh.as_ref().unwrap().trust_domain, "example.org");
+    let problems = crate::snapshot::Snapshot::build(inputs).problems().to_vec();
+    let told = problems[0].to_string();
+    assert!(
+        told.contains("other.org has no effect") && told.contains("istio-system/istio"),
+        "{told}"
+    );
 }
 
 #[test]

@@ -9,7 +9,7 @@ use kube::api::{
 use mesh_config::Kind;
 use mesh_pilot::ingest::kubernetes::{KubernetesSource, Settings};
 use mesh_pilot::snapshot::Snapshot;
-use mesh_pilot::status::StatusWriter;
+use mesh_pilot::status::{Leadership, StatusWriter};
 use mesh_pilot::{Options, Pilot};
 use mesh_telemetry::metrics::Registry;
 use serde_json::{Value, json};
@@ -153,8 +153,12 @@ impl Mesh {
         };
         let source = KubernetesSource::new(client.clone(), settings, &registry);
         let (leads, leading) = watch::channel(true);
+        let leadership = Leadership {
+            shared: leading.clone(),
+            own: leading,
+        };
         let pilot = Pilot::start(Options {
-            status: Some(StatusWriter::new(client, source.observed(), leading)),
+            status: Some(StatusWriter::new(client, source.observed(), leadership)),
             sources: vec![Box::new(source)],
             metrics: registry.clone(),
             ..Options::default()
