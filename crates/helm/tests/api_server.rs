@@ -223,6 +223,7 @@ const REFUSED: &[Right] = &[
     ("patch", "", "pods", "shop", "x"),
     ("create", "", "secrets", "shop", ""),
     ("update", "", "secrets", "shop", "x"),
+    ("update", "", "secrets", "istio-system", "cacerts"),
     ("delete", "", "secrets", "istio-system", "x"),
     ("list", "", "configmaps", "shop", ""),
     ("patch", "", "configmaps", "shop", "x"),
