@@ -113,10 +113,6 @@ async fn drain(mut body: Incoming) -> bool {
 /// `host-shadow`, before the port if there is one, as Envoy does.
 fn rename(request: &mut http::Request<RequestBody>) {
     use http::header::{HOST, HeaderValue};
-    let shadow = |host: &str| match host.split_once(':') {
-        Some((name, port)) => format!("{name}-shadow:{port}"),
-        None => format!("{host}-shadow"),
-    };
     if let Some(host) = request
         .headers()
         .get(HOST)
@@ -132,6 +128,31 @@ fn rename(request: &mut http::Request<RequestBody>) {
         parts.authority = Some(authority);
         if let Ok(uri) = http::Uri::from_parts(parts) {
             *request.uri_mut() = uri;
+        }
+    }
+}
+
+fn shadow(host: &str) -> String {
+    // The colons of an IPv6 address stand in brackets.
+    match host.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => format!("{name}-shadow:{port}"),
+        _ => format!("{host}-shadow"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shadow;
+
+    #[test]
+    fn the_port_stays_behind_the_name() {
+        for (host, expected) in [
+            ("a.example", "a.example-shadow"),
+            ("a.example:80", "a.example-shadow:80"),
+            ("[::1]", "[::1]-shadow"),
+            ("[::1]:80", "[::1]-shadow:80"),
+        ] {
+            assert_eq!(shadow(host), expected);
         }
     }
 }
