@@ -95,7 +95,7 @@ impl<'a> Plan<'a> {
             self.push_variable(&mut proxy, "ISTIO_PROMETHEUS_ANNOTATIONS", application);
         }
         if self.rewrite_probes {
-            let probers = probes::rewrite(pod, self.status_port())?;
+            let probers = probes::rewrite(pod, self.placement, self.status_port())?;
             if !probers.is_empty() {
                 let text = json!(probers).to_string();
                 self.push_variable(&mut proxy, "ISTIO_KUBE_APP_PROBERS", &text);
@@ -116,7 +116,7 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// A probe names an unknown port.
     pub(crate) fn complete(&self, pod: &mut Value) -> Result<(), InjectError> {
-        again::complete(pod, self.rewrite_probes, self.status_port())
+        again::complete(pod, self.placement, self.rewrite_probes, self.status_port())
     }
 
     fn status_port(&self) -> u16 {

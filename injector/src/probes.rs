@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::pod::name_of;
+use crate::sidecar::Placement;
 use crate::{InjectError, PROXY_CONTAINER};
 
 /// Probes of a container and the last segment of their path.
@@ -23,14 +24,22 @@ const HOOKS: [(&str, &str); 2] = [("preStop", "prestopz"), ("postStart", "postst
 /// Redirects the probes and hooks of all containers but the proxy's; gives the originals by path,
 /// as `ISTIO_KUBE_APP_PROBERS` holds them.
 ///
+/// Init containers wait for their own startup probes and hooks before the next container starts:
+/// only a proxy that is one of them (`placement`) runs early enough to answer.
+///
 /// # Errors
 /// A probe names a port that its container does not declare.
 pub(crate) fn rewrite(
     pod: &mut Value,
+    placement: Placement,
     status_port: u16,
 ) -> Result<BTreeMap<String, Value>, InjectError> {
+    let lists: &[&str] = match placement {
+        Placement::Native => &["initContainers", "containers"],
+        Placement::Container { .. } => &["containers"],
+    };
     let mut originals = BTreeMap::new();
-    for list in ["initContainers", "containers"] {
+    for &list in lists {
         let Some(containers) = pod["spec"].get_mut(list).and_then(Value::as_array_mut) else {
             continue;
         };
@@ -167,3 +176,6 @@ impl Redirect<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
