@@ -141,11 +141,22 @@ fn some_pods_are_never_injected() {
         outcome(&enabled("shop"), host),
         "the pod uses the host's network"
     );
-    let done = format!("metadata: {{annotations: {{sidecar.istio.io/status: '{{}}'}}}}\n{SPEC}");
-    assert_eq!(
-        outcome(&enabled("shop"), &done),
-        "the pod has its proxy already"
-    );
+}
+
+#[test]
+fn a_pod_has_its_proxy_if_annotation_and_container_say_so() {
+    let head = "namespace: {name: shop, labels: {istio-injection: enabled}}";
+    let done = "metadata: {annotations: {sidecar.istio.io/status: '{}'}}\n";
+    let app = "containers: [{name: a, image: a}]";
+    let proxy = "{name: istio-proxy, image: p}";
+    for spec in [
+        format!("spec: {{{app}, initContainers: [{proxy}]}}\n"),
+        format!("spec: {{containers: [{proxy}]}}\n"),
+    ] {
+        let outcome = outcome(head, &format!("{done}{spec}"));
+        assert_eq!(outcome, "the pod has its proxy already");
+    }
+    assert_eq!(outcome(head, &format!("{done}{SPEC}")), INJECTED);
 }
 
 const REFUSED: &[(&str, &str, &str)] = &[
