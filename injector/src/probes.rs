@@ -123,6 +123,10 @@ impl Redirect<'_> {
             return Ok(());
         };
         let mut action = fields[kind].clone();
+        if action["host"].as_str().is_some_and(|host| !host.is_empty()) {
+            // The kubelet asks that host instead of the pod: the proxy has no part in it.
+            return Ok(());
+        }
         let port = self.number(&action["port"], kind)?;
         if kind == "httpGet" && port == u64::from(self.status_port) {
             // Redirected before.

@@ -35,3 +35,21 @@ fn init_containers_are_probed_through_a_native_proxy_only() {
     let probe = &native["spec"]["initContainers"][0]["startupProbe"];
     assert_eq!(probe["httpGet"]["path"], "/app-health/cache/startupz");
 }
+
+#[test]
+fn a_probe_that_names_a_host_goes_there_and_not_to_the_proxy() {
+    let probes = |host: &str| {
+        json!({"spec": {"containers": [{
+            "name": "web",
+            "readinessProbe": {"httpGet": {"host": host, "path": "/", "port": 80}},
+            "livenessProbe": {"tcpSocket": {"host": host, "port": 80}},
+            "lifecycle": {"preStop": {"httpGet": {"host": host, "path": "/", "port": "web"}}},
+        }]}})
+    };
+    let mut elsewhere = probes("db.example.com");
+    assert!(rewrite(&mut elsewhere, PLAIN, 15020).unwrap().is_empty());
+    assert_eq!(elsewhere, probes("db.example.com"));
+    let mut own = probes("");
+    own["spec"]["containers"][0]["lifecycle"] = Value::Null;
+    assert_eq!(rewrite(&mut own, PLAIN, 15020).unwrap().len(), 2);
+}
