@@ -78,8 +78,10 @@ impl<'a> Plan<'a> {
     /// Changes the pod.
     ///
     /// # Errors
-    /// A part of the pod is not of its kind, or a probe names an unknown port.
+    /// A part of the pod is not of its kind, a probe names an unknown port, or a sidecar would
+    /// stand beside nothing.
     pub(crate) fn apply(&self, pod: &mut Value) -> Result<(), InjectError> {
+        check_application(pod, self.placement)?;
         let original = pod.clone();
         let user_proxy = self.take_user_proxy(pod)?;
         let workload = Workload::of(&original);
@@ -309,6 +311,21 @@ fn check_shape(pod: &Value) -> Result<(), InjectError> {
             "required, but missing: a pod has at least one container",
         ),
     }
+}
+
+/// A native sidecar leaves the containers to the application; of an empty list the API server
+/// would only say that it is required.
+fn check_application(pod: &Value, placement: Placement) -> Result<(), InjectError> {
+    if placement != Placement::Native || pod::applications(pod).next().is_some() {
+        return Ok(());
+    }
+    Err(InjectError::Pod {
+        path: "spec.containers".to_owned(),
+        problem: format!(
+            "{PROXY_CONTAINER} is the only container, and a sidecar needs an application beside \
+             it; for a gateway, add the annotation inject.istio.io/templates: gateway"
+        ),
+    })
 }
 
 /// The template that the annotation `inject.istio.io/templates` names.

@@ -281,6 +281,10 @@ fn a_pod_that_is_none_is_refused() {
             "error: spec.containers: required, but missing: a pod has at least one container",
         ),
         (
+            "spec: {containers: [{name: istio-proxy, image: auto}]}\n",
+            "error: spec.containers: istio-proxy is the only container, and a sidecar needs an application beside it; for a gateway, add the annotation inject.istio.io/templates: gateway",
+        ),
+        (
             "spec: {containers: [{name: a}], volumes: 1}\n",
             "error: spec.volumes: must be a list",
         ),
