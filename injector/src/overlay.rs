@@ -15,21 +15,22 @@ const KEYED: [(&str, &str); 4] = [
 const HANDLERS: [&str; 4] = ["httpGet", "tcpSocket", "grpc", "exec"];
 
 /// Lays `overlay` over `base`: objects merge, keyed lists merge item by item, everything else is
-/// replaced; `null` removes. The image `auto` stands for ours; as it has no tag, the API server has
-/// filled in that it is always pulled, which nobody meant of ours. A probe that asks in another
-/// way than ours asks in that way alone.
+/// replaced; `null` removes. The images `auto` and `auto:latest` stand for ours. A probe that asks
+/// in another way than ours asks in that way alone.
 pub(crate) fn container(base: &mut Value, overlay: &Value) {
     let Some(fields) = overlay.as_object() else {
         return;
     };
-    let auto = overlay["image"] == "auto";
+    let image = overlay["image"].as_str().unwrap_or_default();
     for (name, value) in fields {
         let stands_for_ours = match name.as_str() {
-            "image" => true,
-            "imagePullPolicy" => value == "Always",
+            "image" => matches!(image, "auto" | "auto:latest"),
+            // The API server has filled that in for an image without a tag: nobody can tell it
+            // from the user's own, and ours has a tag. With `latest` it is meant.
+            "imagePullPolicy" => image == "auto" && value == "Always",
             _ => false,
         };
-        if auto && stands_for_ours {
+        if stands_for_ours {
             continue;
         }
         if let (true, Some(probe)) = (name.ends_with("Probe"), base.get_mut(name)) {
@@ -130,6 +131,23 @@ mod tests {
                 "tty": true,
             })
         );
+    }
+
+    #[test]
+    fn a_pull_policy_is_the_users_unless_the_api_server_has_filled_it_in() {
+        for (image, policy, expected) in [
+            ("auto", "Always", "IfNotPresent"),
+            ("auto", "Never", "Never"),
+            ("auto:latest", "Always", "Always"),
+        ] {
+            let mut base = json!({"image": "ours:1", "imagePullPolicy": "IfNotPresent"});
+            let overlay = json!({"image": image, "imagePullPolicy": policy});
+            container(&mut base, &overlay);
+            assert_eq!(
+                base,
+                json!({"image": "ours:1", "imagePullPolicy": expected})
+            );
+        }
     }
 
     #[test]
