@@ -11,12 +11,12 @@ const KEYED: [(&str, &str); 4] = [
     ("volumeDevices", "devicePath"),
 ];
 
-/// The ways to probe a container; a probe has one of them.
-const HANDLERS: [&str; 4] = ["httpGet", "tcpSocket", "grpc", "exec"];
+/// What a probe or a hook does; it has one of them.
+const HANDLERS: [&str; 5] = ["httpGet", "tcpSocket", "grpc", "exec", "sleep"];
 
 /// Lays `overlay` over `base`: objects merge, keyed lists merge item by item, everything else is
 /// replaced; `null` removes. The images `auto` and `auto:latest` stand for ours. A probe that asks
-/// in another way than ours asks in that way alone.
+/// in another way than ours asks in that way alone, and so do hooks.
 pub(crate) fn container(base: &mut Value, overlay: &Value) {
     let Some(fields) = overlay.as_object() else {
         return;
@@ -36,6 +36,13 @@ pub(crate) fn container(base: &mut Value, overlay: &Value) {
         if let (true, Some(probe)) = (name.ends_with("Probe"), base.get_mut(name)) {
             drop_other_handlers(probe, value);
         }
+        if let ("lifecycle", Some(hooks)) = (name.as_str(), value.as_object()) {
+            for (hook, value) in hooks {
+                if let Some(ours) = base.pointer_mut(&format!("/lifecycle/{hook}")) {
+                    drop_other_handlers(ours, value);
+                }
+            }
+        }
         let key = KEYED
             .iter()
             .find(|(list, _)| list == name)
@@ -47,11 +54,11 @@ pub(crate) fn container(base: &mut Value, overlay: &Value) {
     }
 }
 
-fn drop_other_handlers(probe: &mut Value, overlay: &Value) {
+fn drop_other_handlers(ours: &mut Value, overlay: &Value) {
     let chosen = HANDLERS
         .iter()
         .any(|way| overlay.get(way).is_some_and(Value::is_object));
-    if let (true, Some(fields)) = (chosen, probe.as_object_mut()) {
+    if let (true, Some(fields)) = (chosen, ours.as_object_mut()) {
         fields
             .retain(|field, _| !HANDLERS.contains(&field.as_str()) || overlay.get(field).is_some());
     }
@@ -151,14 +158,16 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_asks_in_one_way() {
+    fn a_probe_and_a_hook_have_one_way() {
         let mut base = json!({
             "startupProbe": {"httpGet": {"path": "/", "port": 1}, "periodSeconds": 1},
             "readinessProbe": {"httpGet": {"path": "/", "port": 1}, "periodSeconds": 15},
+            "lifecycle": {"preStop": {"exec": {"command": ["ours"]}}},
         });
         let overlay = json!({
             "startupProbe": {"tcpSocket": {"port": 2}},
             "readinessProbe": {"httpGet": {"port": 3}},
+            "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
         });
         container(&mut base, &overlay);
         assert_eq!(
@@ -166,6 +175,7 @@ mod tests {
             json!({
                 "startupProbe": {"tcpSocket": {"port": 2}, "periodSeconds": 1},
                 "readinessProbe": {"httpGet": {"path": "/", "port": 3}, "periodSeconds": 15},
+                "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
             })
         );
     }
