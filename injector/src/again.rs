@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::sidecar::set_variable;
+use crate::sidecar::{Placement, set_variable};
 use crate::{InjectError, PROXY_CONTAINER, pod, probes};
 
 const PROBERS: &str = "ISTIO_KUBE_APP_PROBERS";
@@ -16,13 +16,14 @@ const CONTAINERS: &str = "ISTIO_META_APP_CONTAINERS";
 /// As [`probes::rewrite`].
 pub(crate) fn complete(
     pod: &mut Value,
+    placement: Placement,
     rewrite_probes: bool,
     status_port: u16,
 ) -> Result<(), InjectError> {
     let names = pod::applications(pod).map(pod::name_of);
     let names: Vec<String> = names.map(str::to_owned).collect();
     let added = match rewrite_probes {
-        true => probes::rewrite(pod, status_port)?,
+        true => probes::rewrite(pod, placement, status_port)?,
         false => Default::default(),
     };
     let Some(env) = proxy_environment(pod) else {

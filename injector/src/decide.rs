@@ -8,7 +8,7 @@ use kube::core::{Selector, SelectorExt};
 use serde_json::Value;
 
 use crate::annotations::STATUS;
-use crate::{Context, pod};
+use crate::{Context, PROXY_CONTAINER, pod};
 
 /// Label of namespaces: `enabled` or `disabled`.
 const INJECTION: &str = "istio-injection";
@@ -76,7 +76,7 @@ pub enum Reason {
         /// The namespace.
         namespace: String,
     },
-    /// The pod has its proxy.
+    /// The pod has its proxy: the container, and the annotation that says it is ours.
     AlreadyInjected,
 }
 
@@ -157,9 +157,17 @@ pub(crate) fn skip(pod: &Value, context: &Context<'_>) -> Option<Reason> {
             namespace: context.namespace.name.clone(),
         });
     }
-    annotations
-        .contains_key(STATUS)
-        .then_some(Reason::AlreadyInjected)
+    has_proxy(pod, &annotations).then_some(Reason::AlreadyInjected)
+}
+
+/// The annotation alone says nothing: anybody can write it, or copy it with a manifest, and a pod
+/// without the container would run outside of all policies.
+fn has_proxy(pod: &Value, annotations: &BTreeMap<String, String>) -> bool {
+    let mut containers = ["initContainers", "containers"]
+        .into_iter()
+        .flat_map(|list| pod::containers(pod, list));
+    annotations.contains_key(STATUS)
+        && containers.any(|container| pod::name_of(container) == PROXY_CONTAINER)
 }
 
 /// The injector's own policy, for pods that say nothing: the selectors against injection come

@@ -11,29 +11,37 @@ const KEYED: [(&str, &str); 4] = [
     ("volumeDevices", "devicePath"),
 ];
 
-/// The ways to probe a container; a probe has one of them.
-const HANDLERS: [&str; 4] = ["httpGet", "tcpSocket", "grpc", "exec"];
+/// What a probe or a hook does; it has one of them.
+const HANDLERS: [&str; 5] = ["httpGet", "tcpSocket", "grpc", "exec", "sleep"];
 
 /// Lays `overlay` over `base`: objects merge, keyed lists merge item by item, everything else is
-/// replaced; `null` removes. The image `auto` stands for ours; as it has no tag, the API server has
-/// filled in that it is always pulled, which nobody meant of ours. A probe that asks in another
-/// way than ours asks in that way alone.
+/// replaced; `null` removes. The images `auto` and `auto:latest` stand for ours. A probe that asks
+/// in another way than ours asks in that way alone, and so do hooks.
 pub(crate) fn container(base: &mut Value, overlay: &Value) {
     let Some(fields) = overlay.as_object() else {
         return;
     };
-    let auto = overlay["image"] == "auto";
+    let image = overlay["image"].as_str().unwrap_or_default();
     for (name, value) in fields {
         let stands_for_ours = match name.as_str() {
-            "image" => true,
-            "imagePullPolicy" => value == "Always",
+            "image" => matches!(image, "auto" | "auto:latest"),
+            // The API server has filled that in for an image without a tag: nobody can tell it
+            // from the user's own, and ours has a tag. With `latest` it is meant.
+            "imagePullPolicy" => image == "auto" && value == "Always",
             _ => false,
         };
-        if auto && stands_for_ours {
+        if stands_for_ours {
             continue;
         }
         if let (true, Some(probe)) = (name.ends_with("Probe"), base.get_mut(name)) {
             drop_other_handlers(probe, value);
+        }
+        if let ("lifecycle", Some(hooks)) = (name.as_str(), value.as_object()) {
+            for (hook, value) in hooks {
+                if let Some(ours) = base.pointer_mut(&format!("/lifecycle/{hook}")) {
+                    drop_other_handlers(ours, value);
+                }
+            }
         }
         let key = KEYED
             .iter()
@@ -46,11 +54,11 @@ pub(crate) fn container(base: &mut Value, overlay: &Value) {
     }
 }
 
-fn drop_other_handlers(probe: &mut Value, overlay: &Value) {
+fn drop_other_handlers(ours: &mut Value, overlay: &Value) {
     let chosen = HANDLERS
         .iter()
         .any(|way| overlay.get(way).is_some_and(Value::is_object));
-    if let (true, Some(fields)) = (chosen, probe.as_object_mut()) {
+    if let (true, Some(fields)) = (chosen, ours.as_object_mut()) {
         fields
             .retain(|field, _| !HANDLERS.contains(&field.as_str()) || overlay.get(field).is_some());
     }
@@ -133,14 +141,33 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_asks_in_one_way() {
+    fn a_pull_policy_is_the_users_unless_the_api_server_has_filled_it_in() {
+        for (image, policy, expected) in [
+            ("auto", "Always", "IfNotPresent"),
+            ("auto", "Never", "Never"),
+            ("auto:latest", "Always", "Always"),
+        ] {
+            let mut base = json!({"image": "ours:1", "imagePullPolicy": "IfNotPresent"});
+            let overlay = json!({"image": image, "imagePullPolicy": policy});
+            container(&mut base, &overlay);
+            assert_eq!(
+                base,
+                json!({"image": "ours:1", "imagePullPolicy": expected})
+            );
+        }
+    }
+
+    #[test]
+    fn a_probe_and_a_hook_have_one_way() {
         let mut base = json!({
             "startupProbe": {"httpGet": {"path": "/", "port": 1}, "periodSeconds": 1},
             "readinessProbe": {"httpGet": {"path": "/", "port": 1}, "periodSeconds": 15},
+            "lifecycle": {"preStop": {"exec": {"command": ["ours"]}}},
         });
         let overlay = json!({
             "startupProbe": {"tcpSocket": {"port": 2}},
             "readinessProbe": {"httpGet": {"port": 3}},
+            "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
         });
         container(&mut base, &overlay);
         assert_eq!(
@@ -148,6 +175,7 @@ mod tests {
             json!({
                 "startupProbe": {"tcpSocket": {"port": 2}, "periodSeconds": 1},
                 "readinessProbe": {"httpGet": {"path": "/", "port": 3}, "periodSeconds": 15},
+                "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
             })
         );
     }

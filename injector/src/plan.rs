@@ -78,8 +78,10 @@ impl<'a> Plan<'a> {
     /// Changes the pod.
     ///
     /// # Errors
-    /// A part of the pod is not of its kind, or a probe names an unknown port.
+    /// A part of the pod is not of its kind, a probe names an unknown port, or a sidecar would
+    /// stand beside nothing.
     pub(crate) fn apply(&self, pod: &mut Value) -> Result<(), InjectError> {
+        check_application(pod, self.placement)?;
         let original = pod.clone();
         let user_proxy = self.take_user_proxy(pod)?;
         let workload = Workload::of(&original);
@@ -95,7 +97,7 @@ impl<'a> Plan<'a> {
             self.push_variable(&mut proxy, "ISTIO_PROMETHEUS_ANNOTATIONS", application);
         }
         if self.rewrite_probes {
-            let probers = probes::rewrite(pod, self.status_port())?;
+            let probers = probes::rewrite(pod, self.placement, self.status_port())?;
             if !probers.is_empty() {
                 let text = json!(probers).to_string();
                 self.push_variable(&mut proxy, "ISTIO_KUBE_APP_PROBERS", &text);
@@ -116,7 +118,7 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// A probe names an unknown port.
     pub(crate) fn complete(&self, pod: &mut Value) -> Result<(), InjectError> {
-        again::complete(pod, self.rewrite_probes, self.status_port())
+        again::complete(pod, self.placement, self.rewrite_probes, self.status_port())
     }
 
     fn status_port(&self) -> u16 {
@@ -309,6 +311,21 @@ fn check_shape(pod: &Value) -> Result<(), InjectError> {
             "required, but missing: a pod has at least one container",
         ),
     }
+}
+
+/// A native sidecar leaves the containers to the application; of an empty list the API server
+/// would only say that it is required.
+fn check_application(pod: &Value, placement: Placement) -> Result<(), InjectError> {
+    if placement != Placement::Native || pod::applications(pod).next().is_some() {
+        return Ok(());
+    }
+    Err(InjectError::Pod {
+        path: "spec.containers".to_owned(),
+        problem: format!(
+            "{PROXY_CONTAINER} is the only container, and a sidecar needs an application beside \
+             it; for a gateway, add the annotation inject.istio.io/templates: gateway"
+        ),
+    })
 }
 
 /// The template that the annotation `inject.istio.io/templates` names.

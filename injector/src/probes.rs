@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::pod::name_of;
+use crate::sidecar::Placement;
 use crate::{InjectError, PROXY_CONTAINER};
 
 /// Probes of a container and the last segment of their path.
@@ -23,14 +24,22 @@ const HOOKS: [(&str, &str); 2] = [("preStop", "prestopz"), ("postStart", "postst
 /// Redirects the probes and hooks of all containers but the proxy's; gives the originals by path,
 /// as `ISTIO_KUBE_APP_PROBERS` holds them.
 ///
+/// Init containers wait for their own startup probes and hooks before the next container starts:
+/// only a proxy that is one of them (`placement`) runs early enough to answer.
+///
 /// # Errors
 /// A probe names a port that its container does not declare.
 pub(crate) fn rewrite(
     pod: &mut Value,
+    placement: Placement,
     status_port: u16,
 ) -> Result<BTreeMap<String, Value>, InjectError> {
+    let lists: &[&str] = match placement {
+        Placement::Native => &["initContainers", "containers"],
+        Placement::Container { .. } => &["containers"],
+    };
     let mut originals = BTreeMap::new();
-    for list in ["initContainers", "containers"] {
+    for &list in lists {
         let Some(containers) = pod["spec"].get_mut(list).and_then(Value::as_array_mut) else {
             continue;
         };
@@ -114,6 +123,10 @@ impl Redirect<'_> {
             return Ok(());
         };
         let mut action = fields[kind].clone();
+        if action["host"].as_str().is_some_and(|host| !host.is_empty()) {
+            // The kubelet asks that host instead of the pod: the proxy has no part in it.
+            return Ok(());
+        }
         let port = self.number(&action["port"], kind)?;
         if kind == "httpGet" && port == u64::from(self.status_port) {
             // Redirected before.
@@ -167,3 +180,6 @@ impl Redirect<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,7 @@ use std::time::Duration;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use mesh_telemetry::metrics::Registry;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
@@ -70,7 +70,7 @@ impl Server {
         let mut tls = Arc::unwrap_or_clone(tls);
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let acceptor = TlsAcceptor::from(Arc::new(tls));
-        let graceful = Arc::new(GracefulShutdown::new());
+        let graceful = GracefulShutdown::new();
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -78,10 +78,9 @@ impl Server {
             };
             match accepted {
                 Ok((stream, _)) => {
-                    let connection =
-                        self.clone()
-                            .connection(stream, acceptor.clone(), graceful.clone());
-                    tokio::spawn(connection);
+                    let (server, stopped) = (self.clone(), stopped.clone());
+                    let (acceptor, watcher) = (acceptor.clone(), graceful.watcher());
+                    tokio::spawn(server.connection(stream, acceptor, watcher, stopped));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "accept of a webhook's caller failed");
@@ -90,19 +89,24 @@ impl Server {
             }
         }
         drop(listener);
-        if let Some(graceful) = Arc::into_inner(graceful) {
-            let _ = tokio::time::timeout(END_WITHIN, graceful.shutdown()).await;
-        }
+        let _ = tokio::time::timeout(END_WITHIN, graceful.shutdown()).await;
     }
 
     async fn connection(
         self,
         stream: TcpStream,
         acceptor: TlsAcceptor,
-        graceful: Arc<GracefulShutdown>,
+        watcher: Watcher,
+        mut stopped: watch::Receiver<()>,
     ) {
         let _ = stream.set_nodelay(true);
-        let stream = match tokio::time::timeout(START_LIMIT, acceptor.accept(stream)).await {
+        let handshake = tokio::time::timeout(START_LIMIT, acceptor.accept(stream));
+        let accepted = tokio::select! {
+            accepted = handshake => accepted,
+            // Nothing was asked yet, and the end waits for everything that holds a watcher.
+            _ = stopped.changed() => return,
+        };
+        let stream = match accepted {
             Ok(Ok(stream)) => stream,
             // An API server that trusts another root: the caBundle is not current yet.
             Ok(Err(error)) => return tracing::debug!(%error, "a webhook's TLS handshake failed"),
@@ -114,8 +118,7 @@ impl Server {
         });
         let builder = connections();
         let connection = builder.serve_connection(TokioIo::new(stream), service);
-        let connection = graceful.watch(connection);
-        drop(graceful);
+        let connection = watcher.watch(connection);
         if let Err(error) = Box::pin(connection).await {
             tracing::debug!(%error, "a webhook's connection ended");
         }

@@ -102,7 +102,13 @@ impl ProxyContainer<'_> {
             container["imagePullPolicy"] = policy.as_str().into();
         }
         match self.placement {
-            Placement::Native => container["restartPolicy"] = "Always".into(),
+            Placement::Native => {
+                container["restartPolicy"] = "Always".into();
+                // SIGTERM comes only once the application has ended; until then its clients are
+                // to be told to go elsewhere.
+                container["lifecycle"] =
+                    json!({"preStop": {"exec": {"command": ["meshproxy", "drain"]}}});
+            }
             Placement::Container { hold: true } => {
                 // Containers start in order, each after the hook of the one before.
                 container["lifecycle"] =

@@ -141,11 +141,22 @@ fn some_pods_are_never_injected() {
         outcome(&enabled("shop"), host),
         "the pod uses the host's network"
     );
-    let done = format!("metadata: {{annotations: {{sidecar.istio.io/status: '{{}}'}}}}\n{SPEC}");
-    assert_eq!(
-        outcome(&enabled("shop"), &done),
-        "the pod has its proxy already"
-    );
+}
+
+#[test]
+fn a_pod_has_its_proxy_if_annotation_and_container_say_so() {
+    let head = "namespace: {name: shop, labels: {istio-injection: enabled}}";
+    let done = "metadata: {annotations: {sidecar.istio.io/status: '{}'}}\n";
+    let app = "containers: [{name: a, image: a}]";
+    let proxy = "{name: istio-proxy, image: p}";
+    for spec in [
+        format!("spec: {{{app}, initContainers: [{proxy}]}}\n"),
+        format!("spec: {{containers: [{proxy}]}}\n"),
+    ] {
+        let outcome = outcome(head, &format!("{done}{spec}"));
+        assert_eq!(outcome, "the pod has its proxy already");
+    }
+    assert_eq!(outcome(head, &format!("{done}{SPEC}")), INJECTED);
 }
 
 const REFUSED: &[(&str, &str, &str)] = &[
@@ -268,6 +279,10 @@ fn a_pod_that_is_none_is_refused() {
         (
             "spec: {containers: []}\n",
             "error: spec.containers: required, but missing: a pod has at least one container",
+        ),
+        (
+            "spec: {containers: [{name: istio-proxy, image: auto}]}\n",
+            "error: spec.containers: istio-proxy is the only container, and a sidecar needs an application beside it; for a gateway, add the annotation inject.istio.io/templates: gateway",
         ),
         (
             "spec: {containers: [{name: a}], volumes: 1}\n",

@@ -6,6 +6,7 @@
 mod tls;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -14,6 +15,8 @@ use mesh_injector::{Inputs, Server, Settings};
 use mesh_telemetry::metrics::Registry;
 use serde_json::{Value, json};
 use tls::Running;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 fn inputs() -> Inputs {
@@ -291,4 +294,39 @@ async fn validation_lets_everything_else_pass() {
         "{words}"
     );
     running.stop().await;
+}
+
+/// Reads until `words` came or the peer closed.
+async fn read_until(stream: &mut (impl AsyncRead + Unpin), words: &str) -> String {
+    let mut text = Vec::new();
+    while !String::from_utf8_lossy(&text).contains(words)
+        && stream.read_buf(&mut text).await.unwrap() > 0
+    {}
+    String::from_utf8(text).unwrap()
+}
+
+#[tokio::test]
+async fn a_review_is_answered_after_the_stop_though_a_handshake_is_stalled() {
+    let (_keep, inputs) = watch::channel(Some(inputs()));
+    let running = Running::start(Server::new(inputs, &Registry::new())).await;
+    let mut stalled = TcpStream::connect(running.address).await.unwrap();
+    let body = review(("", "Pod"), "CREATE", pod()).to_string();
+    let head = format!(
+        "POST /inject HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\nexpect: 100-continue\r\n\r\n",
+        body.len()
+    );
+    let mut stream = Box::pin(running.connect()).await;
+    stream.write_all(head.as_bytes()).await.unwrap();
+    read_until(&mut stream, "100 Continue\r\n\r\n").await;
+
+    let server = running.begin_stop();
+    let cut = tokio::time::timeout(Duration::from_secs(4), stalled.read(&mut [0])).await;
+    assert_eq!(cut.expect("cut at the stop").unwrap_or_default(), 0);
+    assert!(!server.is_finished());
+
+    stream.write_all(body.as_bytes()).await.unwrap();
+    let answer = read_until(&mut stream, "\"patch\"").await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    server.await.unwrap();
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -39,7 +39,7 @@ pub(crate) async fn serve(
 ) {
     let acceptor = tls.map(TlsAcceptor::from);
     let routes = routes.prepare();
-    let graceful = Arc::new(GracefulShutdown::new());
+    let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -47,9 +47,12 @@ pub(crate) async fn serve(
         };
         match accepted {
             Ok((stream, _)) => {
-                let connection =
-                    connection(stream, acceptor.clone(), routes.clone(), graceful.clone());
-                tokio::spawn(connection);
+                let server = Server {
+                    tls: acceptor.clone(),
+                    routes: routes.clone(),
+                    watcher: graceful.watcher(),
+                };
+                tokio::spawn(server.connection(stream, stopped.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "accept failed");
@@ -58,45 +61,54 @@ pub(crate) async fn serve(
         }
     }
     drop(listener);
-    if let Some(graceful) = Arc::into_inner(graceful) {
-        let _ = tokio::time::timeout(END_WITHIN, graceful.shutdown()).await;
-    }
+    let _ = tokio::time::timeout(END_WITHIN, graceful.shutdown()).await;
 }
 
-async fn connection(
-    stream: TcpStream,
+/// What one connection is served with.
+struct Server {
     tls: Option<TlsAcceptor>,
     routes: Routes,
-    graceful: Arc<GracefulShutdown>,
-) {
-    let _ = stream.set_nodelay(true);
-    let Some(acceptor) = tls else {
-        return Box::pin(serve_http2(stream, routes, graceful)).await;
-    };
-    match tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => Box::pin(serve_http2(stream, routes, graceful)).await,
-        Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
-        Err(_) => tracing::debug!("TLS handshake timed out"),
+    watcher: Watcher,
+}
+
+impl Server {
+    async fn connection(mut self, stream: TcpStream, mut stopped: watch::Receiver<()>) {
+        let _ = stream.set_nodelay(true);
+        let Some(acceptor) = self.tls.take() else {
+            return Box::pin(self.serve_http2(stream)).await;
+        };
+        let handshake = tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(stream));
+        let accepted = tokio::select! {
+            accepted = handshake => accepted,
+            // Nothing was asked yet, and the end waits for everything that holds a watcher.
+            _ = stopped.changed() => return,
+        };
+        match accepted {
+            Ok(Ok(stream)) => Box::pin(self.serve_http2(stream)).await,
+            Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+            Err(_) => tracing::debug!("TLS handshake timed out"),
+        }
+    }
+
+    async fn serve_http2<S>(self, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        server
+            .timer(TokioTimer::new())
+            .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+            .max_send_buf_size(SEND_BUFFER_BYTES)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+        let service = TowerToHyperService::new(self.routes);
+        let connection = server.serve_connection(TokioIo::new(stream), service);
+        if let Err(error) = self.watcher.watch(connection).await {
+            tracing::debug!(%error, "connection ended");
+        }
     }
 }
 
-async fn serve_http2<S>(stream: S, routes: Routes, graceful: Arc<GracefulShutdown>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-    server
-        .timer(TokioTimer::new())
-        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .max_send_buf_size(SEND_BUFFER_BYTES)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
-    let connection =
-        server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
-    let connection = graceful.watch(connection);
-    drop(graceful);
-    if let Err(error) = connection.await {
-        tracing::debug!(%error, "connection ended");
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 
 mod clusters;
 mod config_dump;
+pub mod drain;
 mod pages;
 pub mod server;
 
@@ -11,6 +12,7 @@ use std::rc::Rc;
 use http::{Method, StatusCode};
 use hyper::Request;
 use hyper::body::Incoming;
+use mesh_telemetry::drain::Phase;
 use mesh_telemetry::metrics::CONTENT_TYPE;
 
 use crate::control::Control;
@@ -39,7 +41,7 @@ const PATHS: &[(&str, &str, &str)] = &[
     (
         "/drain_listeners",
         "POST",
-        "tell connections to go, keep serving",
+        "tell connections to go, keep serving (?inboundonly: those from elsewhere)",
     ),
     ("/healthz", "GET", "200 while the process runs"),
     ("/listeners", "GET", "listeners (?format=json)"),
@@ -95,7 +97,7 @@ impl Admin {
             "/clusters" if query.is("format", "json") => json(&clusters::as_json(control)),
             "/clusters" => text(StatusCode::OK, clusters::as_text(control)),
             "/config_dump" => config_dump::answer(control, query),
-            "/drain_listeners" => self.drain(),
+            "/drain_listeners" => self.drain(query),
             "/healthz" => text(StatusCode::OK, "ok\n"),
             "/listeners" if query.is("format", "json") => json(&pages::listeners_json(control)),
             "/listeners" => text(StatusCode::OK, pages::listeners_text(control)),
@@ -112,10 +114,13 @@ impl Admin {
         }
     }
 
-    fn drain(&self) -> Answer {
-        self.control
-            .drain
-            .advance(mesh_telemetry::drain::Phase::Draining);
+    /// Always `graceful`, and never an exit: Envoy's other parameters change nothing.
+    fn drain(&self, query: &Query) -> Answer {
+        let phase = match query.has("inboundonly") {
+            true => Phase::DrainingInbound,
+            false => Phase::Draining,
+        };
+        self.control.drain.advance(phase);
         text(StatusCode::OK, "OK\n")
     }
 }

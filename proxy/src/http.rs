@@ -258,7 +258,7 @@ async fn drive<E, C: Future<Output = Result<(), E>>>(
     let draining = async {
         match farewell {
             Farewell::InResponses => std::future::pending().await,
-            Farewell::Goaway => drain.reached(Phase::Draining).await,
+            Farewell::Goaway => drain.reached(connection.direction.drains_in()).await,
         }
         activity.used().await;
     };

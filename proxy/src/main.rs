@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
-use mesh_proxy::admin::Admin;
 use mesh_proxy::admin::server::{broken, listen, serve};
+use mesh_proxy::admin::{Admin, drain};
 use mesh_proxy::bootstrap::{self, Bootstrap, Role};
 use mesh_proxy::capture;
 use mesh_proxy::certs::renew;
@@ -16,7 +16,6 @@ use mesh_proxy::control::{self, Control, ads, dns, shutdown};
 use mesh_proxy::state::Shared;
 use mesh_proxy::status::{Metrics, Readiness, Status, wait};
 use mesh_proxy::worker::Workers;
-use mesh_telemetry::drain;
 use mesh_telemetry::log::{self, Format, LogHandle};
 use tokio::net::TcpListener;
 use tokio::task::{LocalSet, spawn_local};
@@ -57,6 +56,8 @@ enum Command {
     Capture(Box<capture::Args>),
     /// Wait until the proxy of this pod is ready.
     Wait(wait::Args),
+    /// Tell the clients of this pod's proxy to go, while everything is still served.
+    Drain,
     /// Print the version.
     Version,
 }
@@ -101,6 +102,13 @@ fn main() -> anyhow::Result<()> {
                 .enable_all()
                 .build()?;
             Ok(runtime.block_on(wait::run(&arguments))?)
+        }
+        Command::Drain => {
+            let admin = bootstrap::from_environment(Role::Sidecar)?.admin;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            Ok(runtime.block_on(drain::run(admin))?)
         }
         Command::Version => Ok(writeln!(
             std::io::stdout(),
@@ -171,7 +179,7 @@ fn open_interfaces(ports: Ports, control: &Rc<Control>) {
 
 async fn control_side(bootstrap: Bootstrap, log: LogHandle) -> anyhow::Result<()> {
     let ports = Ports::open(&bootstrap).await?;
-    let (signal, watch) = drain::channel();
+    let (signal, watch) = mesh_telemetry::drain::channel();
     let signal = Arc::new(signal);
     let shared = Shared::new(bootstrap, watch);
     let workers = Workers::start(&shared).context("start the worker threads")?;

@@ -135,7 +135,7 @@ pub struct Worker {
     panics: Cell<u64>,
     panic_counter: Counter,
     /// Kept here because the process's own flag is behind a lock that all workers would touch.
-    draining: Cell<bool>,
+    phase: Cell<Phase>,
 }
 
 impl Worker {
@@ -166,10 +166,10 @@ impl Worker {
             tasks: Cell::new(0),
             panics: Cell::new(0),
             panic_counter,
-            draining: Cell::new(false),
+            phase: Cell::new(Phase::Running),
             shared,
         });
-        tokio::task::spawn_local(note_drain(
+        tokio::task::spawn_local(note_phases(
             Rc::downgrade(&worker),
             worker.shared.drain.clone(),
         ));
@@ -289,9 +289,9 @@ impl Worker {
         self.tasks.get() < self.task_limit
     }
 
-    /// The end of the process has begun.
-    pub fn is_draining(&self) -> bool {
-        self.draining.get()
+    /// How far the end of the process has come.
+    pub fn phase(&self) -> Phase {
+        self.phase.get()
     }
 
     /// Tasks that have not ended, for tests and for the end of the process.
@@ -328,10 +328,12 @@ fn task_limit(workers: usize) -> usize {
     usize::try_from(share).unwrap_or(usize::MAX).max(16)
 }
 
-async fn note_drain(worker: Weak<Worker>, drain: drain::Watch) {
-    drain.reached(Phase::Draining).await;
-    if let Some(worker) = worker.upgrade() {
-        worker.draining.set(true);
+async fn note_phases(worker: Weak<Worker>, drain: drain::Watch) {
+    for phase in [Phase::DrainingInbound, Phase::Draining] {
+        drain.reached(phase).await;
+        if let Some(worker) = worker.upgrade() {
+            worker.phase.set(phase);
+        }
     }
 }
 

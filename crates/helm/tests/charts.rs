@@ -233,6 +233,15 @@ fn gateway_is_named_after_its_release() {
     assert_eq!(*selector, json!({"app": "edge", "istio": "edge-1"}));
 }
 
+#[test]
+fn gateway_marks_its_image_where_it_is_always_to_be_pulled() {
+    for (policy, image) in [("", "auto"), ("Never", "auto"), ("Always", "auto:latest")] {
+        let objects = render("gateway", "edge", &json!({"imagePullPolicy": policy}));
+        let spec = &named(&objects, "Deployment").manifest["spec"]["template"]["spec"];
+        assert_eq!(spec["containers"][0]["image"], image, "{policy}");
+    }
+}
+
 /// A privilege that is asked for only where it is needed.
 #[test]
 fn gateway_may_listen_below_1024_if_it_is_to() {

@@ -13,6 +13,9 @@ use tokio::sync::{Notify, watch};
 pub enum Phase {
     /// Nothing to do.
     Running,
+    /// As [`Phase::Draining`], for connections that come from elsewhere: what the process sends on
+    /// behalf of its own side goes on undisturbed.
+    DrainingInbound,
     /// Still accept, but answer with GOAWAY or `Connection: close`, and do not keep idle
     /// connections.
     Draining,

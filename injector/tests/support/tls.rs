@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// A running server.
 pub(crate) struct Running {
@@ -69,6 +70,13 @@ impl Running {
         Box::pin(self.request(Method::GET, path, "", String::new())).await
     }
 
+    /// A connection that has sent nothing but its handshake.
+    pub(crate) async fn connect(&self) -> TlsStream<TcpStream> {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        self.client.connect(name, stream).await.unwrap()
+    }
+
     async fn request(
         &self,
         method: Method,
@@ -76,9 +84,7 @@ impl Running {
         content_type: &str,
         body: String,
     ) -> (u16, String) {
-        let stream = TcpStream::connect(self.address).await.unwrap();
-        let name = ServerName::try_from("localhost").unwrap();
-        let stream = Box::new(self.client.connect(name, stream).await.unwrap());
+        let stream = Box::new(Box::pin(self.connect()).await);
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .unwrap();
@@ -98,7 +104,11 @@ impl Running {
 
     /// Ends the server in good order.
     pub(crate) async fn stop(self) {
-        drop(self.stop);
-        self.task.await.unwrap();
+        self.begin_stop().await.unwrap();
+    }
+
+    /// Tells the server to end, and returns at once.
+    pub(crate) fn begin_stop(self) -> JoinHandle<()> {
+        self.task
     }
 }

@@ -6,7 +6,6 @@ use std::time::SystemTime;
 use http::StatusCode;
 use mesh_identity::certificate::CertificateInfo;
 use mesh_identity::tls::web;
-use mesh_telemetry::drain::Phase;
 use serde_json::{Value, json};
 
 use super::server::{Answer, Query, text, typed};
@@ -31,7 +30,7 @@ pub(super) fn help(paths: &[(&str, &str, &str)]) -> Answer {
 
 /// Envoy's state names.
 pub(super) fn state(control: &Control) -> &'static str {
-    if control.shared.drain.phase() > Phase::Running {
+    if control.shared.drain.is_draining() {
         "DRAINING"
     } else if control.shared.readiness.missing().is_some() {
         "INITIALIZING"

@@ -120,3 +120,25 @@ async fn drain_and_end_are_asked_for_by_post() {
     ask(&control, Method::POST, "/quitquitquit").await;
     control.shutdown.asked().await;
 }
+
+#[tokio::test]
+async fn the_subcommand_drains_inbound_and_leaves_readiness() {
+    let plane = ControlPlane::start(Duration::from_secs(3600)).await;
+    let control = control_of(&plane);
+    let before = crate::status::not_ready(&control.shared);
+    let any = "127.0.0.1:0".parse().unwrap();
+    let listener = server::listen(any, "the admin interface").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let broken = server::broken(&control.shared.registry).with(&["admin"]);
+    let serving = server::serve(listener, Admin::new(Rc::clone(&control)), broken);
+    let draining = async {
+        tokio::select! {
+            () = serving => panic!("the server ended"),
+            drained = drain::run(address) => drained.unwrap(),
+        }
+    };
+    let local = tokio::task::LocalSet::new();
+    local.run_until(Box::pin(draining)).await;
+    assert_eq!(control.shared.drain.phase(), Phase::DrainingInbound);
+    assert_eq!(crate::status::not_ready(&control.shared), before);
+}

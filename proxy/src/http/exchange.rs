@@ -83,7 +83,7 @@ pub(crate) async fn serve(
         }
     };
     // Asked now and not before: the drain may have begun meanwhile.
-    let last = orphaned || connection.worker.is_draining();
+    let last = orphaned || connection.is_draining();
     if last && version < Version::HTTP_2 && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response
             .headers_mut()

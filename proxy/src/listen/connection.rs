@@ -15,7 +15,7 @@ use mesh_route::{
     AuthzInput, ConnInfo, FilterChain, HttpManager, Listener, Snapshot, Terminal, Verdict,
 };
 use mesh_telemetry::access_log::ResponseFlag;
-use mesh_telemetry::drain::InFlight;
+use mesh_telemetry::drain::{InFlight, Phase};
 use mesh_telemetry::metrics::GaugeGuard;
 use smallvec::SmallVec;
 use tokio::net::TcpStream;
@@ -38,6 +38,17 @@ pub enum Direction {
     Inbound,
     /// To a port of our own: a gateway.
     Gateway,
+}
+
+impl Direction {
+    /// The phase in which clients are told to go. The application beside us has to finish its own
+    /// work, when others already have to go.
+    pub fn drains_in(self) -> Phase {
+        match self {
+            Direction::Inbound => Phase::DrainingInbound,
+            Direction::Outbound | Direction::Gateway => Phase::Draining,
+        }
+    }
 }
 
 /// Envoy's default of `listener_filters_timeout`; with it, or with none, ours applies inbound.
@@ -304,6 +315,11 @@ impl Connection {
             Terminal::Http(manager) => Some(Arc::clone(manager)),
             Terminal::Tcp(_) => None,
         }
+    }
+
+    /// Whether the client is to go.
+    pub fn is_draining(&self) -> bool {
+        self.worker.phase() >= self.direction.drains_in()
     }
 
     /// Returns once the listener of this connection was removed by configuration, or has no chain

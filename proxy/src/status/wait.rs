@@ -54,7 +54,7 @@ async fn wait_for(address: SocketAddr, arguments: &Args) -> Result<(), NotReady>
     let deadline = Instant::now() + Duration::from_secs(arguments.timeout_seconds);
     let limit = Duration::from_millis(arguments.request_timeout_millis);
     loop {
-        let reason = match timeout(limit, ask(address)).await {
+        let reason = match timeout(limit, ask(address, "GET /healthz/ready")).await {
             Ok(Ok(None)) => return Ok(()),
             Ok(Ok(Some(reason))) => reason,
             Ok(Err(error)) => format!("ask {address}: {error}"),
@@ -70,12 +70,11 @@ async fn wait_for(address: SocketAddr, arguments: &Args) -> Result<(), NotReady>
     }
 }
 
-/// One question; `None` if the proxy is ready, else its answer.
-async fn ask(address: SocketAddr) -> io::Result<Option<String>> {
+/// One question, by method and target; `None` if the answer is 200, else what it says.
+pub(crate) async fn ask(address: SocketAddr, question: &str) -> io::Result<Option<String>> {
     let mut stream = TcpStream::connect(address).await?;
-    stream
-        .write_all(b"GET /healthz/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        .await?;
+    let head = format!("{question} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await?;
     let answer = String::from_utf8_lossy(&answer);

@@ -65,7 +65,7 @@ pub(crate) async fn connect(at: SocketAddr) -> SendRequest<Full<Bytes>> {
     sender
 }
 
-fn call(body: &'static str) -> Request<Full<Bytes>> {
+pub(crate) fn call(body: &'static str) -> Request<Full<Bytes>> {
     Request::post("http://a.test/echo.Echo/Say")
         .header("content-type", "application/grpc")
         .header("te", "trailers")

@@ -7,6 +7,7 @@
 )]
 
 mod bound;
+mod drain;
 mod http1;
 mod http2;
 mod lifecycle;
