@@ -34,12 +34,21 @@ Secret cacerts, and a namespace with objects of yours.
 Pods keep their sidecars until they are restarted, and go on serving.")]
 #[group(id = "what", required = true)]
 pub(crate) struct Uninstall {
-    /// Remove this revision alone.
+    /// Remove this revision alone, in the namespace that -i names.
     #[arg(short, long, value_name = "NAME", group = "what")]
     revision: Option<String>,
     /// Remove all revisions, and everything that they share.
     #[arg(long, group = "what")]
     purge: bool,
+    /// Namespace of the control plane; --purge is for all.
+    #[arg(
+        short = 'i',
+        long = "istio-namespace",
+        value_name = "NAMESPACE",
+        default_value = "istio-system",
+        conflicts_with = "purge"
+    )]
+    istio_namespace: String,
     /// Only show what would be deleted.
     #[arg(long)]
     dry_run: bool,
@@ -65,20 +74,12 @@ async fn one_revision(
     revision: &str,
     options: &Uninstall,
 ) -> anyhow::Result<ExitCode> {
-    let revisions = record::revisions(&owned);
-    let (mine, rest): (Vec<Owned>, Vec<Owned>) = owned
-        .into_iter()
-        .partition(|one| one.revision.as_deref() == Some(revision));
-    if mine.is_empty() {
-        let there: Vec<&str> = revisions.iter().map(String::as_str).collect();
-        match there.is_empty() {
-            true => bail!("no revision {revision} is installed, nor any other by meshctl"),
-            false => bail!(
-                "no revision {revision} is installed; there are: {}",
-                there.join(", ")
-            ),
-        }
+    let namespace = options.istio_namespace.as_str();
+    if !owned.iter().any(record::is_of(&owned, revision, namespace)) {
+        bail!("{}", not_there(&owned, revision, namespace));
     }
+    let is_mine = record::is_of(&owned, revision, namespace);
+    let (mine, rest): (Vec<Owned>, Vec<Owned>) = owned.into_iter().partition(is_mine);
     if options.dry_run {
         return show(&mine);
     }
@@ -88,7 +89,7 @@ async fn one_revision(
     }
     delete(cluster, &mine, &format!("Revision {revision}")).await?;
     output::line(&format!("Revision {revision} is gone."))?;
-    if revisions.len() == 1 && !rest.is_empty() {
+    if record::revisions(&rest).is_empty() && !rest.is_empty() {
         output::line(&format!(
             "{} it was the last one; what revisions share is still there, such as the custom resource definitions \
              (meshctl uninstall --purge removes it)",
@@ -96,6 +97,21 @@ async fn one_revision(
         ))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says that `revision` is not in `namespace`, and what is installed.
+fn not_there(owned: &[Owned], revision: &str, namespace: &str) -> String {
+    if let Some(other) = record::homes(owned, revision).first() {
+        return format!("revision {revision} is installed in {other}: use -i {other}");
+    }
+    let there: Vec<String> = record::revisions(owned).into_iter().collect();
+    match there.is_empty() {
+        true => format!("no revision {revision} is installed, nor any other by meshctl"),
+        false => format!(
+            "no revision {revision} is installed in {namespace}; there are: {}",
+            there.join(", ")
+        ),
+    }
 }
 
 async fn purge(

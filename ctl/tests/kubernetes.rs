@@ -17,8 +17,9 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
-/// It exists before, as no deletion of a namespace would end without controllers.
+/// They exist before, as no deletion of a namespace would end without controllers.
 const NAMESPACE: &str = "istio-system";
+const SECOND_NAMESPACE: &str = "mesh2";
 /// No command takes longer, on the slowest machine.
 const LONGEST_COMMAND: Duration = Duration::from_secs(120);
 
@@ -158,9 +159,11 @@ async fn a_mesh_comes_changes_and_goes() {
         kubeconfig: server.kubeconfig_path().to_owned(),
         server,
     };
-    cluster
-        .apply(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}))
-        .await;
+    for name in [NAMESPACE, SECOND_NAMESPACE] {
+        cluster
+            .apply(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
+            .await;
+    }
     let before = cluster.names().await;
     Box::pin(refuses_what_cannot_work(&cluster)).await;
     Box::pin(dry_run_changes_nothing(&cluster)).await;
@@ -169,6 +172,7 @@ async fn a_mesh_comes_changes_and_goes() {
     Box::pin(tells_what_is_not_ready(&cluster)).await;
     Box::pin(upgrades_and_prunes(&cluster)).await;
     Box::pin(revisions_live_side_by_side(&cluster)).await;
+    Box::pin(a_second_mesh_leaves_the_first_alone(&cluster)).await;
     Box::pin(purge_leaves_nothing(&cluster, &before)).await;
     Box::pin(foreign_objects_are_left_alone(&cluster)).await;
     Box::pin(an_outage_is_told_and_survived(&mut cluster)).await;
@@ -283,6 +287,43 @@ async fn revisions_live_side_by_side(cluster: &Cluster) {
     said.fails().has("there are: canary, default");
     cluster.meshctl("uninstall --revision canary -y").await.ok();
     Cluster::same(&cluster.names().await, &before);
+}
+
+async fn a_second_mesh_leaves_the_first_alone(cluster: &Cluster) {
+    let first = cluster.objects().await;
+    for command in ["install -y --readiness-timeout 0", "precheck"] {
+        let said = cluster.meshctl(&format!("{command} -i mesh2")).await;
+        said.fails()
+            .has("revision default is installed in istio-system: use -i istio-system");
+    }
+    let said = cluster
+        .meshctl("uninstall --revision default -i mesh2 -y")
+        .await;
+    said.fails().has("use -i istio-system");
+    cluster
+        .meshctl("uninstall --purge -i mesh2 -y")
+        .await
+        .fails()
+        .has("cannot be used with");
+    Cluster::same(&cluster.objects().await, &first);
+    let second = "install -y -i mesh2 --revision second --readiness-timeout 0";
+    cluster.meshctl(second).await.ok();
+    let both = cluster.objects().await;
+    let lost: Vec<_> = first.difference(&both).collect();
+    assert!(lost.is_empty(), "gone or changed: {lost:#?}");
+    cluster
+        .meshctl(second)
+        .await
+        .ok()
+        .has("nothing was changed");
+    Cluster::same(&cluster.objects().await, &both);
+    let said = cluster.meshctl("uninstall --revision second -y").await;
+    said.fails().has("use -i mesh2");
+    cluster
+        .meshctl("uninstall --revision second -i mesh2 -y")
+        .await
+        .ok();
+    Cluster::same(&cluster.objects().await, &first);
 }
 
 async fn purge_leaves_nothing(cluster: &Cluster, before: &BTreeSet<String>) {

@@ -65,13 +65,15 @@ enum Owner {
 }
 
 impl Plan {
-    /// Compares `components` with what is in the cluster; changes nothing.
+    /// Compares `components` with what is in the cluster, of which `owned` are this program's;
+    /// changes nothing.
     ///
     /// # Errors
     /// If objects of others are in the way, or the API server refuses a change in advance.
     pub(crate) async fn make(
         cluster: &Cluster,
         components: Vec<Component>,
+        owned: Vec<Owned>,
         place: &Place,
         foreign: Foreign,
     ) -> anyhow::Result<Self> {
@@ -104,7 +106,7 @@ impl Plan {
         if !in_the_way.is_empty() {
             bail!("{}", refusal(&in_the_way));
         }
-        plan.prune = plan.unwanted(record::owned(cluster).await?, place);
+        plan.prune = plan.unwanted(owned, place);
         Ok(plan)
     }
 
@@ -114,8 +116,9 @@ impl Plan {
         let alone = record::revisions(&owned)
             .iter()
             .all(|one| *one == place.revision);
+        let of_revision = record::is_of(&owned, &place.revision, &place.namespace);
         let ours = |one: &Owned| match &one.revision {
-            Some(revision) => *revision == place.revision,
+            Some(_) => of_revision(one),
             None => alone && one.component == "base" && one.id.kind != "CustomResourceDefinition",
         };
         let wanted = |id: &ObjectId| self.steps().any(|step| step.id.is_same(id));

@@ -6,7 +6,7 @@ use anyhow::Context;
 use kube::api::ListParams;
 use serde_json::Value;
 
-use super::manifest::{COMPONENT, Place, REVISION};
+use super::manifest::{COMPONENT, MESH_NAMESPACE, Place, REVISION};
 use super::values::Values;
 use crate::cluster::{Cluster, ObjectId};
 use crate::envoy::text;
@@ -35,7 +35,27 @@ pub(crate) struct Owned {
     pub(crate) id: ObjectId,
     /// `None` for what all revisions share.
     pub(crate) revision: Option<String>,
+    /// Namespace of the mesh that it is part of; `None` for what all share, and for objects of the
+    /// whole cluster that a program before the label made.
+    pub(crate) mesh: Option<String>,
     pub(crate) component: String,
+}
+
+impl Owned {
+    /// `object`: has the label of a component.
+    fn of(object: &Value) -> anyhow::Result<Self> {
+        let labels = &object["metadata"]["labels"];
+        let label = |name: &str| labels[name].as_str().map(str::to_owned);
+        let id = ObjectId::of(object)?;
+        let revision = label(REVISION);
+        let own = revision.as_ref().and(id.namespace.clone());
+        Ok(Self {
+            mesh: label(MESH_NAMESPACE).or(own),
+            component: text(labels, COMPONENT).to_owned(),
+            revision,
+            id,
+        })
+    }
 }
 
 /// What an installation remembers of itself.
@@ -59,15 +79,7 @@ pub(crate) async fn owned(cluster: &Cluster) -> anyhow::Result<Vec<Owned>> {
     let mine = objects
         .iter()
         .filter(|object| object["metadata"]["ownerReferences"].is_null());
-    mine.map(|object| {
-        let labels = &object["metadata"]["labels"];
-        Ok(Owned {
-            id: ObjectId::of(object)?,
-            revision: labels[REVISION].as_str().map(str::to_owned),
-            component: text(labels, COMPONENT).to_owned(),
-        })
-    })
-    .collect()
+    mine.map(Owned::of).collect()
 }
 
 /// The revisions that `owned` are of.
@@ -76,6 +88,32 @@ pub(crate) fn revisions(owned: &[Owned]) -> BTreeSet<String> {
         .iter()
         .filter_map(|one| one.revision.clone())
         .collect()
+}
+
+/// The namespaces that `revision` is installed in: one, or two after an older program left the first
+/// behind.
+pub(crate) fn homes(owned: &[Owned], revision: &str) -> BTreeSet<String> {
+    let of_revision = owned
+        .iter()
+        .filter(|one| one.revision.as_deref() == Some(revision));
+    of_revision.filter_map(|one| one.mesh.clone()).collect()
+}
+
+/// Whether an object is of `revision` in `namespace`. One that doesn't tell its namespace is, unless
+/// the revision is in others as well.
+pub(crate) fn is_of<'a>(
+    owned: &[Owned],
+    revision: &'a str,
+    namespace: &'a str,
+) -> impl Fn(&Owned) -> bool + use<'a> {
+    let elsewhere = homes(owned, revision).iter().any(|one| one != namespace);
+    move |one| {
+        let here = match &one.mesh {
+            Some(mesh) => mesh == namespace,
+            None => !elsewhere,
+        };
+        one.revision.as_deref() == Some(revision) && here
+    }
 }
 
 /// The record of an installation; `None` if nothing is installed there.
@@ -102,4 +140,49 @@ fn parse(object: &Value) -> anyhow::Result<Record> {
             .collect::<anyhow::Result<_>>()
             .context("data.objects")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(kind: &str, name: &str, namespace: Option<&str>, labels: Value) -> Owned {
+        let mut object = json!({"apiVersion": "v1", "kind": kind,
+            "metadata": {"name": name, "namespace": namespace, "labels": labels}});
+        object["metadata"]["labels"][COMPONENT] = "control-plane".into();
+        Owned::of(&object).unwrap()
+    }
+
+    fn names(owned: &[Owned], namespace: &str) -> Vec<String> {
+        let ours = is_of(owned, "default", namespace);
+        let ours = owned.iter().filter(|one| ours(one));
+        ours.map(|one| one.id.name.clone()).collect()
+    }
+
+    #[test]
+    fn objects_are_of_the_mesh_that_their_label_names() {
+        let labels = |mesh: &str| json!({REVISION: "default", MESH_NAMESPACE: mesh});
+        let owned = [
+            object("ClusterRole", "first", None, labels("istio-system")),
+            object("ClusterRole", "second", None, labels("mesh2")),
+            object("Service", "other", Some("mesh2"), json!({REVISION: "b"})),
+            object("CustomResourceDefinition", "shared", None, json!({})),
+        ];
+        assert_eq!(names(&owned, "istio-system"), ["first"]);
+        assert_eq!(names(&owned, "mesh2"), ["second"]);
+    }
+
+    #[test]
+    fn objects_of_before_the_label_are_of_the_namespace_with_their_revision() {
+        let labels = json!({REVISION: "default"});
+        let role = object("ClusterRole", "role", None, labels.clone());
+        let service = |namespace| object("Service", "service", Some(namespace), labels.clone());
+        let one = [role.clone(), service("istio-system")];
+        assert_eq!(names(&one, "istio-system"), ["role", "service"]);
+        assert!(names(&one, "mesh2").is_empty());
+        let two = [role, service("istio-system"), service("mesh2")];
+        assert_eq!(names(&two, "mesh2"), ["service"]);
+    }
 }
