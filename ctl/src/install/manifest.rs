@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::values::Values;
 use crate::cluster::ObjectId;
+use crate::yaml;
 
 /// Label of every object that this program installs: which component it is part of.
 pub(crate) const COMPONENT: &str = "mesh.install/component";
@@ -200,8 +201,8 @@ fn label(object: &mut Value, component: &str, place: Option<&Place>) {
 }
 
 /// A stream of YAML documents for `kubectl apply -f -`.
-pub(crate) fn to_yaml(components: &[Component]) -> anyhow::Result<String> {
+pub(crate) fn to_yaml(components: &[Component]) -> String {
     let objects = components.iter().flat_map(|component| &component.objects);
-    let documents = objects.map(|object| Ok(format!("---\n{}", serde_yaml::to_string(object)?)));
-    documents.collect::<anyhow::Result<_>>()
+    let documents = objects.map(|object| format!("---\n{}", yaml::print(object)));
+    documents.collect()
 }
