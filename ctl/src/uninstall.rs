@@ -185,7 +185,7 @@ async fn delete(cluster: &Cluster, objects: &[Owned], title: &str) -> anyhow::Re
     }
     let mut step = Step::begin(title);
     let mut ids: Vec<ObjectId> = objects.iter().map(|one| one.id.clone()).collect();
-    ids.sort_by_key(|id| (rank(id), id.clone()));
+    record::sort_for_removal(&mut ids);
     for id in &ids {
         cluster
             .delete(id)
@@ -206,18 +206,6 @@ async fn delete(cluster: &Cluster, objects: &[Owned], title: &str) -> anyhow::Re
     }
     step.done(&format!("{} objects deleted", ids.len()));
     Ok(())
-}
-
-/// Webhooks first, as they would block others once nobody serves them; then what makes pods; roles
-/// after those who use them; the record last, so that an interrupted removal is still known.
-fn rank(id: &ObjectId) -> u8 {
-    match id.kind.as_str() {
-        "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => 0,
-        "HorizontalPodAutoscaler" | "PodDisruptionBudget" => 1,
-        "Deployment" => 2,
-        "ConfigMap" if id.name.starts_with("mesh-install") => 9,
-        _ => 3,
-    }
 }
 
 /// Waits until none of `ids` is left, nor a pod of the Deployments among them. Returns what is left.
@@ -334,8 +322,8 @@ fn namespaces(owned: &[Owned]) -> BTreeSet<String> {
 }
 
 fn show(owned: &[Owned]) -> anyhow::Result<ExitCode> {
-    let mut ids: Vec<&ObjectId> = owned.iter().map(|one| &one.id).collect();
-    ids.sort_by_key(|id| (rank(id), (*id).clone()));
+    let mut ids: Vec<ObjectId> = owned.iter().map(|one| one.id.clone()).collect();
+    record::sort_for_removal(&mut ids);
     ids.iter()
         .try_for_each(|id| output::line(&format!("{} {id}", "delete".red())))?;
     Ok(ExitCode::SUCCESS)
@@ -344,29 +332,6 @@ fn show(owned: &[Owned]) -> anyhow::Result<ExitCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn webhooks_go_first_and_the_record_last() {
-        let lines = [
-            "v1 ConfigMap a/mesh-install-canary",
-            "v1 ConfigMap a/istio",
-            "apps/v1 Deployment a/istiod",
-            "admissionregistration.k8s.io/v1 MutatingWebhookConfiguration istio-sidecar-injector",
-        ];
-        let mut ids: Vec<ObjectId> = lines.iter().map(|line| line.parse().unwrap()).collect();
-        ids.sort_by_key(rank);
-        let kinds: Vec<&str> = ids.iter().map(|id| id.kind.as_str()).collect();
-        assert_eq!(
-            kinds,
-            [
-                "MutatingWebhookConfiguration",
-                "Deployment",
-                "ConfigMap",
-                "ConfigMap"
-            ]
-        );
-        assert_eq!(ids[3].name, "mesh-install-canary");
-    }
 
     #[test]
     fn a_revisions_pods_are_not_another_ones() {

@@ -50,7 +50,7 @@ pub(crate) struct PlannedComponent {
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) components: Vec<PlannedComponent>,
-    /// Objects of this revision that are not wanted any more.
+    /// Objects of this revision that are not wanted any more, in the order in which they go.
     pub(crate) prune: Vec<ObjectId>,
 }
 
@@ -125,7 +125,9 @@ impl Plan {
         let left = owned
             .into_iter()
             .filter(|one| ours(one) && !wanted(&one.id));
-        left.map(|one| one.id).collect()
+        let mut left: Vec<ObjectId> = left.map(|one| one.id).collect();
+        record::sort_for_removal(&mut left);
+        left
     }
 
     /// All steps, in order.
@@ -313,6 +315,44 @@ mod tests {
         assert_eq!(
             owner(Some(&by_hand), "default"),
             Owner::Foreign("kubectl".to_owned())
+        );
+    }
+
+    #[test]
+    fn what_is_not_wanted_goes_in_an_order_that_disturbs_nobody() {
+        let lines = [
+            "v1 ServiceAccount a/istiod",
+            "apps/v1 Deployment a/istiod",
+            "admissionregistration.k8s.io/v1 ValidatingWebhookConfiguration istio-validator-a",
+            "v1 Service a/istiod",
+        ];
+        let owned = lines.map(|line| Owned {
+            id: line.parse().unwrap(),
+            revision: Some("default".to_owned()),
+            mesh: Some("a".to_owned()),
+            component: "control-plane".to_owned(),
+        });
+        let place = Place {
+            namespace: "a".to_owned(),
+            revision: "default".to_owned(),
+            charts: None,
+            kube_version: None,
+            armed: false,
+        };
+        let plan = Plan {
+            components: Vec::new(),
+            prune: Vec::new(),
+        };
+        let prune = plan.unwanted(owned.to_vec(), &place);
+        let kinds: Vec<&str> = prune.iter().map(|id| id.kind.as_str()).collect();
+        assert_eq!(
+            kinds,
+            [
+                "ValidatingWebhookConfiguration",
+                "Deployment",
+                "Service",
+                "ServiceAccount"
+            ]
         );
     }
 

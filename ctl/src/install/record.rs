@@ -116,6 +116,20 @@ pub(crate) fn is_of<'a>(
     }
 }
 
+/// Sorts objects so that deleting them one by one disturbs nobody: webhooks first, as they would block
+/// others once nobody serves them; then what makes pods; roles after those who use them; the record
+/// last, so that an interrupted removal is still known.
+pub(crate) fn sort_for_removal(ids: &mut [ObjectId]) {
+    let rank = |id: &ObjectId| match id.kind.as_str() {
+        "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => 0,
+        "HorizontalPodAutoscaler" | "PodDisruptionBudget" => 1,
+        "Deployment" => 2,
+        "ConfigMap" if id.name.starts_with("mesh-install") => 9,
+        _ => 3,
+    };
+    ids.sort_by_cached_key(|id| (rank(id), id.clone()));
+}
+
 /// The record of an installation; `None` if nothing is installed there.
 ///
 /// # Errors
@@ -159,6 +173,29 @@ mod tests {
         let ours = is_of(owned, "default", namespace);
         let ours = owned.iter().filter(|one| ours(one));
         ours.map(|one| one.id.name.clone()).collect()
+    }
+
+    #[test]
+    fn webhooks_go_first_and_the_record_last() {
+        let lines = [
+            "v1 ConfigMap a/mesh-install-canary",
+            "v1 ConfigMap a/istio",
+            "apps/v1 Deployment a/istiod",
+            "admissionregistration.k8s.io/v1 MutatingWebhookConfiguration istio-sidecar-injector",
+        ];
+        let mut ids: Vec<ObjectId> = lines.iter().map(|line| line.parse().unwrap()).collect();
+        sort_for_removal(&mut ids);
+        let kinds: Vec<&str> = ids.iter().map(|id| id.kind.as_str()).collect();
+        assert_eq!(
+            kinds,
+            [
+                "MutatingWebhookConfiguration",
+                "Deployment",
+                "ConfigMap",
+                "ConfigMap"
+            ]
+        );
+        assert_eq!(ids[3].name, "mesh-install-canary");
     }
 
     #[test]
