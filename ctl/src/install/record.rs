@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Context;
 use kube::api::ListParams;
+use kube::discovery::ApiResource;
 use serde_json::Value;
 
 use super::manifest::{COMPONENT, MESH_NAMESPACE, Place, REVISION};
@@ -69,13 +70,18 @@ pub(crate) struct Record {
     pub(crate) objects: Vec<ObjectId>,
 }
 
-/// Every object in the cluster that this program installed.
-pub(crate) async fn owned(cluster: &Cluster) -> anyhow::Result<Vec<Owned>> {
+/// The kinds that [`owned`] lists in all namespaces.
+pub(crate) fn kinds(cluster: &Cluster) -> Vec<ApiResource> {
     let groups = |group: &str| GROUPS.contains(&group) || group.ends_with("istio.io");
     let kinds = cluster.deletable_kinds().map(|(resource, _)| resource);
     let kinds = kinds.filter(|one| groups(&one.group) && !DERIVED.contains(&one.kind.as_str()));
+    kinds.collect()
+}
+
+/// Every object in the cluster that this program installed.
+pub(crate) async fn owned(cluster: &Cluster) -> anyhow::Result<Vec<Owned>> {
     let labelled = ListParams::default().labels(COMPONENT);
-    let objects = cluster.list_kinds(kinds.collect(), None, &labelled).await?;
+    let objects = cluster.list_kinds(kinds(cluster), None, &labelled).await?;
     let mine = objects
         .iter()
         .filter(|object| object["metadata"]["ownerReferences"].is_null());
