@@ -119,9 +119,10 @@ async fn purge(
     owned: Vec<Owned>,
     options: &Uninstall,
 ) -> anyhow::Result<ExitCode> {
-    let namespaces = namespaces(&owned);
+    let mut namespaces = namespaces(&owned);
+    namespaces.extend(remains::namespaces(cluster).await?);
     let made = remains::of_control_plane(cluster, &namespaces).await?;
-    if owned.is_empty() {
+    if owned.is_empty() && made.is_empty() {
         bail!(
             "meshctl has installed nothing in this cluster (what Helm installed, Helm removes: helm list -A)"
         );

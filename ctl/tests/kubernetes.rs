@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "kubernetes/remains.rs"]
+mod remains;
 #[path = "kubernetes/rights.rs"]
 mod rights;
 #[path = "kubernetes/second_mesh.rs"]
@@ -297,32 +299,25 @@ async fn revisions_live_side_by_side(cluster: &Cluster) {
 }
 
 async fn purge_leaves_nothing(cluster: &Cluster, before: &BTreeSet<String>) {
-    let metadata = |name: &str, namespace: &str| json!({"name": name, "namespace": namespace});
-    for (kind, name, namespace) in [
-        ("Secret", "istio-ca-secret", NAMESPACE),
-        ("Secret", "citadel-trust", NAMESPACE),
-        ("ConfigMap", "istio-ca-root-cert", NAMESPACE),
-        ("ConfigMap", "istio-ca-root-cert", "default"),
-        ("Secret", "cacerts", NAMESPACE),
-    ] {
-        let metadata = metadata(name, namespace);
-        cluster
-            .apply(json!({"apiVersion": "v1", "kind": kind, "metadata": metadata}))
-            .await;
-    }
+    remains::are_made(cluster).await;
     cluster
         .apply(json!({"apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
-            "metadata": metadata("reviews", "default"),
+            "metadata": {"name": "reviews", "namespace": "default"},
             "spec": {"hosts": ["reviews"], "http": [{"route": [{"destination": {"host": "reviews"}}]}]}}))
         .await;
     let said = cluster.meshctl("uninstall --purge -y").await;
     said.ok().has("1 VirtualService").has("Secret cacerts");
-    let mut left = cluster.names().await;
-    assert!(
-        left.remove("Secret istio-system/cacerts"),
-        "the user's own authority is gone"
-    );
-    Cluster::same(&left, before);
+    remains::are_gone(cluster, before).await;
+    let bare = "install -y --readiness-timeout 0 --set base.enabled=false";
+    cluster.meshctl(bare).await.ok();
+    remains::are_made(cluster).await;
+    let said = cluster.meshctl("uninstall --revision default -y").await;
+    said.ok();
+    let said = cluster.meshctl("uninstall --purge -y").await;
+    said.ok().has("5 deleted").has("The mesh is gone");
+    remains::are_gone(cluster, before).await;
+    let said = cluster.meshctl("uninstall --purge -y").await;
+    said.fails().has("installed nothing");
 }
 
 async fn foreign_objects_are_left_alone(cluster: &Cluster) {
