@@ -7,6 +7,7 @@
 
 mod apply;
 mod diff;
+pub(crate) mod elsewhere;
 pub(crate) mod manifest;
 mod plan;
 pub(crate) mod progress;
@@ -21,7 +22,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use owo_colors::OwoColorize;
 use tokio::time::Instant;
@@ -149,6 +150,10 @@ pub(crate) async fn rollout(
     let begun = Instant::now();
     let mut components = manifest::components(values, place)?;
     precheck::before_install(cluster, &components, place).await?;
+    let owned = record::owned(cluster).await?;
+    if let Some(conflict) = elsewhere::conflict(&owned, &components, place)? {
+        bail!("{conflict}");
+    }
     if let Some(installed) = record::read(cluster, place).await? {
         skew::check(&installed.version, VERSION)?;
     }
@@ -161,7 +166,7 @@ pub(crate) async fn rollout(
         Foreign::TakeOver => Vec::new(),
     };
     components.insert(0, manifest::foundation(values, place, &components)?);
-    let plan = Plan::make(cluster, components, place, foreign).await?;
+    let plan = Plan::make(cluster, components, owned, place, foreign).await?;
     if options.dry_run {
         plan.print()?;
         print_left(&left)?;

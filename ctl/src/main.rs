@@ -23,6 +23,7 @@ mod upgrade;
 mod validate;
 mod verify_install;
 mod version;
+mod yaml;
 
 use std::io::Write;
 use std::process::ExitCode;

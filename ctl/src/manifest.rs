@@ -66,6 +66,6 @@ impl Generate {
         };
         let mut components = components(&values, &place)?;
         components.insert(0, foundation(&values, &place, &components)?);
-        to_yaml(&components)
+        Ok(to_yaml(&components))
     }
 }

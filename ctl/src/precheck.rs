@@ -17,7 +17,7 @@ use crate::cluster::{Cluster, ClusterArgs, MeshNamespace, ObjectId, because};
 use crate::envoy::text;
 use crate::install::manifest::{self, COMPONENT, Component, Place};
 use crate::install::values::ValueArgs;
-use crate::install::{self, ChartArgs};
+use crate::install::{self, ChartArgs, elsewhere, record};
 use crate::output::{self, Format};
 
 /// The oldest minor version of Kubernetes 1 that is supported: the oldest on which changes are tried.
@@ -95,6 +95,7 @@ pub(crate) async fn run(options: &Precheck) -> anyhow::Result<ExitCode> {
     // What may not be read cannot be checked; that stands in the findings already.
     if !is_bad(&findings) {
         findings.extend(other_istios(&cluster, &place).await?);
+        findings.push(other_namespaces(&cluster, &components, &place).await?);
         findings.push(definitions(&cluster, &components).await?);
     }
     let bad = findings.iter().any(|finding| finding.level == Level::Error);
@@ -243,6 +244,22 @@ async fn other_istios(cluster: &Cluster, place: &Place) -> anyhow::Result<Vec<Fi
     Ok(match findings.is_empty() {
         true => vec![Finding::new(Level::Fine, "no Istio of another origin runs")],
         false => findings,
+    })
+}
+
+/// Meshes of this program in other namespaces.
+async fn other_namespaces(
+    cluster: &Cluster,
+    components: &[Component],
+    place: &Place,
+) -> anyhow::Result<Finding> {
+    let owned = record::owned(cluster).await?;
+    Ok(match elsewhere::conflict(&owned, components, place)? {
+        Some(conflict) => Finding::new(Level::Error, conflict),
+        None => Finding::new(
+            Level::Fine,
+            format!("no other namespace has revision {}", place.revision),
+        ),
     })
 }
 

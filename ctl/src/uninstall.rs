@@ -34,12 +34,21 @@ Secret cacerts, and a namespace with objects of yours.
 Pods keep their sidecars until they are restarted, and go on serving.")]
 #[group(id = "what", required = true)]
 pub(crate) struct Uninstall {
-    /// Remove this revision alone.
+    /// Remove this revision alone, in the namespace that -i names.
     #[arg(short, long, value_name = "NAME", group = "what")]
     revision: Option<String>,
     /// Remove all revisions, and everything that they share.
     #[arg(long, group = "what")]
     purge: bool,
+    /// Namespace of the control plane; --purge is for all.
+    #[arg(
+        short = 'i',
+        long = "istio-namespace",
+        value_name = "NAMESPACE",
+        default_value = "istio-system",
+        conflicts_with = "purge"
+    )]
+    istio_namespace: String,
     /// Only show what would be deleted.
     #[arg(long)]
     dry_run: bool,
@@ -65,20 +74,12 @@ async fn one_revision(
     revision: &str,
     options: &Uninstall,
 ) -> anyhow::Result<ExitCode> {
-    let revisions = record::revisions(&owned);
-    let (mine, rest): (Vec<Owned>, Vec<Owned>) = owned
-        .into_iter()
-        .partition(|one| one.revision.as_deref() == Some(revision));
-    if mine.is_empty() {
-        let there: Vec<&str> = revisions.iter().map(String::as_str).collect();
-        match there.is_empty() {
-            true => bail!("no revision {revision} is installed, nor any other by meshctl"),
-            false => bail!(
-                "no revision {revision} is installed; there are: {}",
-                there.join(", ")
-            ),
-        }
+    let namespace = options.istio_namespace.as_str();
+    if !owned.iter().any(record::is_of(&owned, revision, namespace)) {
+        bail!("{}", not_there(&owned, revision, namespace));
     }
+    let is_mine = record::is_of(&owned, revision, namespace);
+    let (mine, rest): (Vec<Owned>, Vec<Owned>) = owned.into_iter().partition(is_mine);
     if options.dry_run {
         return show(&mine);
     }
@@ -88,7 +89,7 @@ async fn one_revision(
     }
     delete(cluster, &mine, &format!("Revision {revision}")).await?;
     output::line(&format!("Revision {revision} is gone."))?;
-    if revisions.len() == 1 && !rest.is_empty() {
+    if record::revisions(&rest).is_empty() && !rest.is_empty() {
         output::line(&format!(
             "{} it was the last one; what revisions share is still there, such as the custom resource definitions \
              (meshctl uninstall --purge removes it)",
@@ -98,14 +99,30 @@ async fn one_revision(
     Ok(ExitCode::SUCCESS)
 }
 
+/// Says that `revision` is not in `namespace`, and what is installed.
+fn not_there(owned: &[Owned], revision: &str, namespace: &str) -> String {
+    if let Some(other) = record::homes(owned, revision).first() {
+        return format!("revision {revision} is installed in {other}: use -i {other}");
+    }
+    let there: Vec<String> = record::revisions(owned).into_iter().collect();
+    match there.is_empty() {
+        true => format!("no revision {revision} is installed, nor any other by meshctl"),
+        false => format!(
+            "no revision {revision} is installed in {namespace}; there are: {}",
+            there.join(", ")
+        ),
+    }
+}
+
 async fn purge(
     cluster: &Cluster,
     owned: Vec<Owned>,
     options: &Uninstall,
 ) -> anyhow::Result<ExitCode> {
-    let namespaces = namespaces(&owned);
+    let mut namespaces = namespaces(&owned);
+    namespaces.extend(remains::namespaces(cluster).await?);
     let made = remains::of_control_plane(cluster, &namespaces).await?;
-    if owned.is_empty() {
+    if owned.is_empty() && made.is_empty() {
         bail!(
             "meshctl has installed nothing in this cluster (what Helm installed, Helm removes: helm list -A)"
         );
@@ -169,7 +186,7 @@ async fn delete(cluster: &Cluster, objects: &[Owned], title: &str) -> anyhow::Re
     }
     let mut step = Step::begin(title);
     let mut ids: Vec<ObjectId> = objects.iter().map(|one| one.id.clone()).collect();
-    ids.sort_by_key(|id| (rank(id), id.clone()));
+    record::sort_for_removal(&mut ids);
     for id in &ids {
         cluster
             .delete(id)
@@ -190,18 +207,6 @@ async fn delete(cluster: &Cluster, objects: &[Owned], title: &str) -> anyhow::Re
     }
     step.done(&format!("{} objects deleted", ids.len()));
     Ok(())
-}
-
-/// Webhooks first, as they would block others once nobody serves them; then what makes pods; roles
-/// after those who use them; the record last, so that an interrupted removal is still known.
-fn rank(id: &ObjectId) -> u8 {
-    match id.kind.as_str() {
-        "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => 0,
-        "HorizontalPodAutoscaler" | "PodDisruptionBudget" => 1,
-        "Deployment" => 2,
-        "ConfigMap" if id.name.starts_with("mesh-install") => 9,
-        _ => 3,
-    }
 }
 
 /// Waits until none of `ids` is left, nor a pod of the Deployments among them. Returns what is left.
@@ -318,8 +323,8 @@ fn namespaces(owned: &[Owned]) -> BTreeSet<String> {
 }
 
 fn show(owned: &[Owned]) -> anyhow::Result<ExitCode> {
-    let mut ids: Vec<&ObjectId> = owned.iter().map(|one| &one.id).collect();
-    ids.sort_by_key(|id| (rank(id), (*id).clone()));
+    let mut ids: Vec<ObjectId> = owned.iter().map(|one| one.id.clone()).collect();
+    record::sort_for_removal(&mut ids);
     ids.iter()
         .try_for_each(|id| output::line(&format!("{} {id}", "delete".red())))?;
     Ok(ExitCode::SUCCESS)
@@ -328,29 +333,6 @@ fn show(owned: &[Owned]) -> anyhow::Result<ExitCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn webhooks_go_first_and_the_record_last() {
-        let lines = [
-            "v1 ConfigMap a/mesh-install-canary",
-            "v1 ConfigMap a/istio",
-            "apps/v1 Deployment a/istiod",
-            "admissionregistration.k8s.io/v1 MutatingWebhookConfiguration istio-sidecar-injector",
-        ];
-        let mut ids: Vec<ObjectId> = lines.iter().map(|line| line.parse().unwrap()).collect();
-        ids.sort_by_key(rank);
-        let kinds: Vec<&str> = ids.iter().map(|id| id.kind.as_str()).collect();
-        assert_eq!(
-            kinds,
-            [
-                "MutatingWebhookConfiguration",
-                "Deployment",
-                "ConfigMap",
-                "ConfigMap"
-            ]
-        );
-        assert_eq!(ids[3].name, "mesh-install-canary");
-    }
 
     #[test]
     fn a_revisions_pods_are_not_another_ones() {

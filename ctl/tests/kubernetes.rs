@@ -3,6 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "kubernetes/remains.rs"]
+mod remains;
+#[path = "kubernetes/rights.rs"]
+mod rights;
+#[path = "kubernetes/second_mesh.rs"]
+mod second_mesh;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -17,8 +24,9 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
-/// It exists before, as no deletion of a namespace would end without controllers.
+/// They exist before, as no deletion of a namespace would end without controllers.
 const NAMESPACE: &str = "istio-system";
+const SECOND_NAMESPACE: &str = "mesh2";
 /// No command takes longer, on the slowest machine.
 const LONGEST_COMMAND: Duration = Duration::from_secs(120);
 
@@ -158,17 +166,21 @@ async fn a_mesh_comes_changes_and_goes() {
         kubeconfig: server.kubeconfig_path().to_owned(),
         server,
     };
-    cluster
-        .apply(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}))
-        .await;
+    for name in [NAMESPACE, SECOND_NAMESPACE] {
+        cluster
+            .apply(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
+            .await;
+    }
+    let installer = Box::pin(rights::are_asked_for(&cluster)).await;
     let before = cluster.names().await;
     Box::pin(refuses_what_cannot_work(&cluster)).await;
     Box::pin(dry_run_changes_nothing(&cluster)).await;
     Cluster::same(&cluster.names().await, &before);
-    Box::pin(installs_once(&cluster)).await;
+    Box::pin(installs_once(&cluster, &installer)).await;
     Box::pin(tells_what_is_not_ready(&cluster)).await;
     Box::pin(upgrades_and_prunes(&cluster)).await;
     Box::pin(revisions_live_side_by_side(&cluster)).await;
+    Box::pin(second_mesh::leaves_the_first_alone(&cluster)).await;
     Box::pin(purge_leaves_nothing(&cluster, &before)).await;
     Box::pin(foreign_objects_are_left_alone(&cluster)).await;
     Box::pin(an_outage_is_told_and_survived(&mut cluster)).await;
@@ -211,7 +223,7 @@ async fn refuses_what_cannot_work(cluster: &Cluster) {
     let said = meshctl(&powerless, "install -y").await;
     said.fails()
         .has("permissions are missing")
-        .has("in istio-system: get, list, create, patch, delete configmaps, deployments.apps, ");
+        .has("in istio-system: get, create, patch, delete configmaps, deployments.apps, ");
     let nowhere = meshctl(Path::new("/nonexistent/kubeconfig"), "install -y").await;
     nowhere.fails().has("KUBECONFIG");
 }
@@ -223,8 +235,9 @@ async fn dry_run_changes_nothing(cluster: &Cluster) {
         .has("to create");
 }
 
-async fn installs_once(cluster: &Cluster) {
-    let said = cluster.meshctl("install -y --readiness-timeout 0").await;
+/// `installer`: kubeconfig of a user who has only the rights that `precheck` asks for.
+async fn installs_once(cluster: &Cluster, installer: &Path) {
+    let said = meshctl(installer, "install -y --readiness-timeout 0").await;
     said.ok()
         .has("Control plane")
         .has("istio-injection=enabled");
@@ -286,32 +299,25 @@ async fn revisions_live_side_by_side(cluster: &Cluster) {
 }
 
 async fn purge_leaves_nothing(cluster: &Cluster, before: &BTreeSet<String>) {
-    let metadata = |name: &str, namespace: &str| json!({"name": name, "namespace": namespace});
-    for (kind, name, namespace) in [
-        ("Secret", "istio-ca-secret", NAMESPACE),
-        ("Secret", "citadel-trust", NAMESPACE),
-        ("ConfigMap", "istio-ca-root-cert", NAMESPACE),
-        ("ConfigMap", "istio-ca-root-cert", "default"),
-        ("Secret", "cacerts", NAMESPACE),
-    ] {
-        let metadata = metadata(name, namespace);
-        cluster
-            .apply(json!({"apiVersion": "v1", "kind": kind, "metadata": metadata}))
-            .await;
-    }
+    remains::are_made(cluster).await;
     cluster
         .apply(json!({"apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
-            "metadata": metadata("reviews", "default"),
+            "metadata": {"name": "reviews", "namespace": "default"},
             "spec": {"hosts": ["reviews"], "http": [{"route": [{"destination": {"host": "reviews"}}]}]}}))
         .await;
     let said = cluster.meshctl("uninstall --purge -y").await;
     said.ok().has("1 VirtualService").has("Secret cacerts");
-    let mut left = cluster.names().await;
-    assert!(
-        left.remove("Secret istio-system/cacerts"),
-        "the user's own authority is gone"
-    );
-    Cluster::same(&left, before);
+    remains::are_gone(cluster, before).await;
+    let bare = "install -y --readiness-timeout 0 --set base.enabled=false";
+    cluster.meshctl(bare).await.ok();
+    remains::are_made(cluster).await;
+    let said = cluster.meshctl("uninstall --revision default -y").await;
+    said.ok();
+    let said = cluster.meshctl("uninstall --purge -y").await;
+    said.ok().has("5 deleted").has("The mesh is gone");
+    remains::are_gone(cluster, before).await;
+    let said = cluster.meshctl("uninstall --purge -y").await;
+    said.fails().has("installed nothing");
 }
 
 async fn foreign_objects_are_left_alone(cluster: &Cluster) {

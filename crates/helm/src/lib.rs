@@ -30,3 +30,4 @@ pub use profile::{PROFILES, profile};
 pub use release::{Capabilities, Release};
 pub use render::Object;
 pub use values::merge;
+pub use yaml::print as print_yaml;

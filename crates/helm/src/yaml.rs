@@ -7,7 +7,7 @@
 use serde_json::Value;
 
 /// `value` as a YAML document, without the newline at its end.
-pub(crate) fn print(value: &Value) -> String {
+pub fn print(value: &Value) -> String {
     let mut out = String::new();
     node(&mut out, value, 0);
     out.pop();
@@ -104,14 +104,30 @@ fn scalar(out: &mut String, text: &str, depth: usize) {
     }
 }
 
-/// In double quotes: as JSON, with escapes also for what only YAML takes for the end of a line.
+/// In double quotes: as JSON, with escapes also for what YAML does not let stand in a text.
 fn quoted(text: &str) -> String {
     let json = Value::from(text).to_string();
-    [('\u{85}', "\\N"), ('\u{2028}', "\\L"), ('\u{2029}', "\\P")]
-        .into_iter()
-        .fold(json, |text, (character, escape)| {
-            text.replace(character, escape)
-        })
+    let mut quoted = String::with_capacity(json.len());
+    for character in json.chars() {
+        match character {
+            '\u{85}' => quoted.push_str("\\N"),
+            '\u{2028}' => quoted.push_str("\\L"),
+            '\u{2029}' => quoted.push_str("\\P"),
+            character if is_printable(character) => quoted.push(character),
+            character => quoted.push_str(&format!("\\u{:04X}", u32::from(character))),
+        }
+    }
+    quoted
+}
+
+/// Whether `character` may stand in a text and means itself. Source: `c-printable` of YAML 1.1,
+/// without the ends of lines and the byte order mark.
+fn is_printable(character: char) -> bool {
+    match character {
+        '\n' | '\t' => true,
+        '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => false,
+        character => !character.is_control(),
+    }
 }
 
 enum Style {
@@ -122,13 +138,7 @@ enum Style {
 }
 
 fn style(text: &str) -> Style {
-    let printable = |c: char| match c {
-        '\n' | '\t' => true,
-        // Line ends to YAML, and the byte order mark.
-        '\u{2028}' | '\u{2029}' | '\u{feff}' => false,
-        c => !c.is_control(),
-    };
-    if !text.chars().all(printable) {
+    if !text.chars().all(is_printable) {
         return Style::Double;
     }
     if text.contains('\n') {
@@ -164,15 +174,18 @@ fn is_number(text: &str) -> bool {
     if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
         return false;
     }
+    // Of any length, though Go stops at 64 bits: others don't.
     let radix = |prefix, radix| {
         unsigned
             .strip_prefix(prefix)
-            .is_some_and(|rest| i64::from_str_radix(rest, radix).is_ok())
+            .is_some_and(|rest| !rest.is_empty() && rest.chars().all(|digit| digit.is_digit(radix)))
     };
-    let sexagesimal = unsigned.contains(':')
-        && unsigned
-            .split(':')
-            .all(|part| part.parse::<f64>().is_ok() && part.len() <= 2);
+    let sexagesimal = unsigned.split_once(':').is_some_and(|(first, rest)| {
+        first.bytes().all(|byte| byte.is_ascii_digit())
+            && rest
+                .split(':')
+                .all(|part| part.parse::<f64>().is_ok_and(|part| part < 60.0))
+    });
     unsigned.parse::<f64>().is_ok()
         || radix("0x", 16)
         || radix("0b", 2)

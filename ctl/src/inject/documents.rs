@@ -5,6 +5,7 @@ use mesh_injector::{Context as PodContext, Namespace, Outcome, Selection};
 use serde_json::{Value, json};
 
 use super::settings::MeshSettings;
+use crate::yaml;
 
 /// Kinds that make pods, and where their template is.
 const WORKLOADS: [(&str, &str); 7] = [
@@ -43,7 +44,7 @@ impl<'a> Injection<'a> {
         let mut injected = String::new();
         for document in split(text) {
             let content = document.text;
-            let mut value: Value = serde_yaml::from_str(content)
+            let mut value = yaml::read(content)
                 .with_context(|| format!("{source}:{}: not YAML", document.line))?;
             let changed = self
                 .object(&mut value)
@@ -55,7 +56,7 @@ impl<'a> Injection<'a> {
             if content.starts_with("---") {
                 injected.push_str("---\n");
             }
-            injected.push_str(&serde_yaml::to_string(&value)?);
+            injected.push_str(&yaml::print(&value));
         }
         Ok(injected)
     }

@@ -40,8 +40,7 @@ pub(crate) async fn execute(
     }
     if !plan.prune.is_empty() {
         let step = progress::Step::begin("What is not wanted any more");
-        // Webhooks stand last in the order of applying, and must be gone first.
-        for id in plan.prune.iter().rev() {
+        for id in &plan.prune {
             cluster.delete(id).await?;
         }
         step.done(&format!("{} objects deleted", plan.prune.len()));

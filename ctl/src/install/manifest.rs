@@ -9,11 +9,14 @@ use serde_json::{Value, json};
 
 use super::values::Values;
 use crate::cluster::ObjectId;
+use crate::yaml;
 
 /// Label of every object that this program installs: which component it is part of.
 pub(crate) const COMPONENT: &str = "mesh.install/component";
 /// Label of every object that belongs to one revision alone.
 pub(crate) const REVISION: &str = "mesh.install/revision";
+/// Label of every object that belongs to one revision alone: the namespace of its mesh.
+pub(crate) const MESH_NAMESPACE: &str = "mesh.install/namespace";
 /// This program's version, which is also that of the built-in charts.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -97,31 +100,30 @@ impl Place {
 pub(crate) fn components(values: &Values, place: &Place) -> anyhow::Result<Vec<Component>> {
     let charts = values.by_chart()?;
     let mut components = Vec::new();
-    let mut add = |title: String, name: &str, revision: Option<&str>, mut objects: Vec<Value>| {
+    let mut add = |title: String, name: &str, place: Option<&Place>, mut objects: Vec<Value>| {
         objects
             .iter_mut()
-            .for_each(|object| label(object, name, revision));
+            .for_each(|object| label(object, name, place));
         components.push(Component { title, objects });
     };
     if let Some(values) = &charts.base {
         let objects = place.render("base", "istio-base", values)?;
         add("Custom resources".to_owned(), "base", None, objects);
     }
-    let revision = Some(place.revision.as_str());
     if let Some(values) = &charts.control_plane {
         let objects = place.render("meshd", "istiod", values)?;
         objects.iter().try_for_each(check_mesh_config)?;
         add(
             "Control plane".to_owned(),
             "control-plane",
-            revision,
+            Some(place),
             objects,
         );
     }
     for (name, values) in &charts.gateways {
         let objects = place.render("gateway", name, values);
         let objects = objects.with_context(|| format!("values at gateways.{name}"))?;
-        add(format!("Gateway {name}"), name, revision, objects);
+        add(format!("Gateway {name}"), name, Some(place), objects);
     }
     Ok(components)
 }
@@ -180,25 +182,27 @@ pub(crate) fn foundation(
         "values": values.to_yaml()?,
         "objects": lines.join("\n"),
     }});
-    label(&mut record, "record", Some(&place.revision));
+    label(&mut record, "record", Some(place));
     Ok(Component {
         title: format!("Namespace {}", place.namespace),
         objects: vec![namespace, record],
     })
 }
 
-fn label(object: &mut Value, component: &str, revision: Option<&str>) {
+/// `place`: of the revision that the object is for; `None` if all share it.
+fn label(object: &mut Value, component: &str, place: Option<&Place>) {
     let labels = &mut object["metadata"]["labels"];
     labels["app.kubernetes.io/managed-by"] = "meshctl".into();
     labels[COMPONENT] = component.into();
-    if let Some(revision) = revision {
-        labels[REVISION] = revision.into();
+    if let Some(place) = place {
+        labels[REVISION] = place.revision.as_str().into();
+        labels[MESH_NAMESPACE] = place.namespace.as_str().into();
     }
 }
 
 /// A stream of YAML documents for `kubectl apply -f -`.
-pub(crate) fn to_yaml(components: &[Component]) -> anyhow::Result<String> {
+pub(crate) fn to_yaml(components: &[Component]) -> String {
     let objects = components.iter().flat_map(|component| &component.objects);
-    let documents = objects.map(|object| Ok(format!("---\n{}", serde_yaml::to_string(object)?)));
-    documents.collect::<anyhow::Result<_>>()
+    let documents = objects.map(|object| format!("---\n{}", yaml::print(object)));
+    documents.collect()
 }

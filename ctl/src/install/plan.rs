@@ -50,7 +50,7 @@ pub(crate) struct PlannedComponent {
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) components: Vec<PlannedComponent>,
-    /// Objects of this revision that are not wanted any more.
+    /// Objects of this revision that are not wanted any more, in the order in which they go.
     pub(crate) prune: Vec<ObjectId>,
 }
 
@@ -65,13 +65,15 @@ enum Owner {
 }
 
 impl Plan {
-    /// Compares `components` with what is in the cluster; changes nothing.
+    /// Compares `components` with what is in the cluster, of which `owned` are this program's;
+    /// changes nothing.
     ///
     /// # Errors
     /// If objects of others are in the way, or the API server refuses a change in advance.
     pub(crate) async fn make(
         cluster: &Cluster,
         components: Vec<Component>,
+        owned: Vec<Owned>,
         place: &Place,
         foreign: Foreign,
     ) -> anyhow::Result<Self> {
@@ -104,7 +106,7 @@ impl Plan {
         if !in_the_way.is_empty() {
             bail!("{}", refusal(&in_the_way));
         }
-        plan.prune = plan.unwanted(record::owned(cluster).await?, place);
+        plan.prune = plan.unwanted(owned, place);
         Ok(plan)
     }
 
@@ -114,15 +116,18 @@ impl Plan {
         let alone = record::revisions(&owned)
             .iter()
             .all(|one| *one == place.revision);
+        let of_revision = record::is_of(&owned, &place.revision, &place.namespace);
         let ours = |one: &Owned| match &one.revision {
-            Some(revision) => *revision == place.revision,
+            Some(_) => of_revision(one),
             None => alone && one.component == "base" && one.id.kind != "CustomResourceDefinition",
         };
         let wanted = |id: &ObjectId| self.steps().any(|step| step.id.is_same(id));
         let left = owned
             .into_iter()
             .filter(|one| ours(one) && !wanted(&one.id));
-        left.map(|one| one.id).collect()
+        let mut left: Vec<ObjectId> = left.map(|one| one.id).collect();
+        record::sort_for_removal(&mut left);
+        left
     }
 
     /// All steps, in order.
@@ -310,6 +315,44 @@ mod tests {
         assert_eq!(
             owner(Some(&by_hand), "default"),
             Owner::Foreign("kubectl".to_owned())
+        );
+    }
+
+    #[test]
+    fn what_is_not_wanted_goes_in_an_order_that_disturbs_nobody() {
+        let lines = [
+            "v1 ServiceAccount a/istiod",
+            "apps/v1 Deployment a/istiod",
+            "admissionregistration.k8s.io/v1 ValidatingWebhookConfiguration istio-validator-a",
+            "v1 Service a/istiod",
+        ];
+        let owned = lines.map(|line| Owned {
+            id: line.parse().unwrap(),
+            revision: Some("default".to_owned()),
+            mesh: Some("a".to_owned()),
+            component: "control-plane".to_owned(),
+        });
+        let place = Place {
+            namespace: "a".to_owned(),
+            revision: "default".to_owned(),
+            charts: None,
+            kube_version: None,
+            armed: false,
+        };
+        let plan = Plan {
+            components: Vec::new(),
+            prune: Vec::new(),
+        };
+        let prune = plan.unwanted(owned.to_vec(), &place);
+        let kinds: Vec<&str> = prune.iter().map(|id| id.kind.as_str()).collect();
+        assert_eq!(
+            kinds,
+            [
+                "ValidatingWebhookConfiguration",
+                "Deployment",
+                "Service",
+                "ServiceAccount"
+            ]
         );
     }
 

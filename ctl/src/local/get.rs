@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::Place;
-use crate::output;
+use crate::{output, yaml};
 
 /// How to print objects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -78,7 +78,7 @@ pub(super) async fn run(get: &Get) -> anyhow::Result<()> {
             ))
         }),
         Format::Json => output::json(&whole(all, name)),
-        Format::Yaml => output::line(serde_yaml::to_string(&whole(all, name))?.trim_end()),
+        Format::Yaml => output::line(yaml::print(&whole(all, name)).trim_end()),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Whether the user may do what an installation does.
 
+mod escalation;
+
 use std::collections::BTreeMap;
 
 use anyhow::Context;
@@ -10,12 +12,14 @@ use serde_json::{Value, json};
 use super::{Finding, Level};
 use crate::cluster::{Cluster, ObjectId, because};
 use crate::install::manifest::{Component, Place};
+use crate::install::record;
 
 /// What installing, checking and removing an object takes.
-const VERBS: [&str; 5] = ["get", "list", "create", "patch", "delete"];
+const VERBS: [&str; 4] = ["get", "create", "patch", "delete"];
 /// What waiting for pods and talking to them takes.
-const PODS: [(&str, &str, &str); 3] = [
+const PODS: [(&str, &str, &str); 4] = [
     ("list", "pods", ""),
+    ("list", "events", ""),
     ("get", "pods", "log"),
     ("create", "pods", "portforward"),
 ];
@@ -24,23 +28,47 @@ const CONCURRENCY: usize = 16;
 /// One question to the API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Access {
-    verb: &'static str,
+    verb: String,
     group: String,
     resource: String,
-    subresource: &'static str,
+    subresource: String,
     namespace: Option<String>,
+    /// `None` for objects of any name.
+    name: Option<String>,
 }
 
-/// Asks for every kind that is installed, and tells all that is missing.
+/// Asks for every kind that is installed or listed, and for what roles give; tells all that is
+/// missing.
 pub(super) async fn check(
     cluster: &Cluster,
     components: &[Component],
     place: &Place,
 ) -> anyhow::Result<Finding> {
     let questions = questions(cluster, components, place)?;
-    let asked = questions
-        .iter()
-        .map(|access| allowed(cluster.client(), access));
+    let mut missing = lines(&refused(cluster.client(), questions).await?);
+    let rights = lines(&escalation::missing(cluster.client(), components).await?);
+    if !rights.is_empty() {
+        missing.push(
+            "escalate and bind clusterroles and roles.rbac.authorization.k8s.io, or else what the mesh's roles give:"
+                .to_owned(),
+        );
+        missing.extend(rights.iter().map(|line| format!("  {line}")));
+    }
+    Ok(match missing.is_empty() {
+        true => Finding::new(Level::Fine, "all permissions that an installation needs"),
+        false => Finding::new(
+            Level::Error,
+            format!(
+                "permissions are missing (ask for the ClusterRole cluster-admin, or for these):\n    {}",
+                missing.join("\n    ")
+            ),
+        ),
+    })
+}
+
+/// Those of `questions` to which the API server says no.
+async fn refused(client: &Client, questions: Vec<Access>) -> anyhow::Result<Vec<Access>> {
+    let asked = questions.iter().map(|access| allowed(client, access));
     let asked: Vec<_> = asked.collect();
     let answers: Vec<bool> = stream::iter(asked)
         .buffered(CONCURRENCY)
@@ -50,17 +78,7 @@ pub(super) async fn check(
         .into_iter()
         .zip(answers)
         .filter(|(_, allowed)| !allowed);
-    let refused: Vec<Access> = refused.map(|(access, _)| access).collect();
-    Ok(match refused.is_empty() {
-        true => Finding::new(Level::Fine, "all permissions that an installation needs"),
-        false => Finding::new(
-            Level::Error,
-            format!(
-                "permissions are missing (ask for the ClusterRole cluster-admin, or for these):\n    {}",
-                lines(&refused).join("\n    ")
-            ),
-        ),
-    })
+    Ok(refused.map(|(access, _)| access).collect())
 }
 
 fn questions(
@@ -69,7 +87,15 @@ fn questions(
     place: &Place,
 ) -> anyhow::Result<Vec<Access>> {
     let mut questions: Vec<Access> = Vec::new();
-    let mut add = |access: Access| {
+    let mut add = |verb: &str, (group, resource, subresource): (&str, &str, &str), namespace| {
+        let access = Access {
+            verb: verb.to_owned(),
+            group: group.to_owned(),
+            resource: resource.to_owned(),
+            subresource: subresource.to_owned(),
+            namespace,
+            name: None,
+        };
         if !questions.contains(&access) {
             questions.push(access);
         }
@@ -81,32 +107,20 @@ fn questions(
             continue;
         };
         for verb in VERBS {
-            add(Access {
-                verb,
-                group: resource.group.clone(),
-                resource: resource.plural.clone(),
-                subresource: "",
-                namespace: id.namespace.clone(),
-            });
+            let resource = (resource.group.as_str(), resource.plural.as_str(), "");
+            add(verb, resource, id.namespace.clone());
         }
     }
-    for verb in ["get", "create"] {
-        add(Access {
-            verb,
-            group: String::new(),
-            resource: "namespaces".to_owned(),
-            subresource: "",
-            namespace: None,
-        });
+    // What is installed is looked for everywhere, to know what else has to go or is in the way.
+    for kind in record::kinds(cluster) {
+        add("list", (&kind.group, &kind.plural, ""), None);
+    }
+    for verb in ["get", "create", "patch"] {
+        add(verb, ("", "namespaces", ""), None);
     }
     for (verb, resource, subresource) in PODS {
-        add(Access {
-            verb,
-            group: String::new(),
-            resource: resource.to_owned(),
-            subresource,
-            namespace: Some(place.namespace.clone()),
-        });
+        let namespace = Some(place.namespace.clone());
+        add(verb, ("", resource, subresource), namespace);
     }
     Ok(questions)
 }
@@ -121,6 +135,7 @@ async fn allowed(client: &Client, access: &Access) -> anyhow::Result<bool> {
             "resource": access.resource,
             "subresource": access.subresource,
             "namespace": access.namespace,
+            "name": access.name,
         }},
     });
     let request = http::Request::post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews")
@@ -144,11 +159,14 @@ fn lines(refused: &[Access]) -> Vec<String> {
         if !access.group.is_empty() {
             what = format!("{what}.{}", access.group);
         }
+        if let Some(name) = &access.name {
+            what = format!("{what} ({name})");
+        }
         let namespace = access.namespace.as_deref();
         verbs
             .entry((namespace, what))
             .or_default()
-            .push(access.verb);
+            .push(&access.verb);
     }
     let mut resources: BTreeMap<(Option<&str>, Vec<&str>), Vec<String>> = BTreeMap::new();
     for ((namespace, what), verbs) in verbs {
@@ -170,12 +188,13 @@ mod tests {
 
     #[test]
     fn missing_permissions_are_grouped() {
-        let access = |verb, group: &str, resource: &str, namespace: Option<&str>| Access {
-            verb,
+        let access = |verb: &str, group: &str, resource: &str, namespace: Option<&str>| Access {
+            verb: verb.to_owned(),
             group: group.to_owned(),
             resource: resource.to_owned(),
-            subresource: "",
+            subresource: String::new(),
             namespace: namespace.map(str::to_owned),
+            name: None,
         };
         let refused = [
             access("create", "apps", "deployments", Some("a")),

@@ -12,11 +12,24 @@ use crate::install::manifest::COMPONENT;
 
 /// The ConfigMap with the mesh's root certificate, in every namespace.
 const TRUST_BUNDLE: &str = "istio-ca-root-cert";
-/// Secrets of the certificate authority that the control plane made itself: the authority, and the
-/// roots that are trusted.
-const OWN_AUTHORITY: [&str; 2] = ["istio-ca-secret", "citadel-trust"];
+/// Secret with the roots that are trusted. No other mesh has it, so it tells where ours was.
+const TRUST: &str = "citadel-trust";
+/// Secrets of the certificate authority that the control plane made itself. The one that tells where
+/// it was goes last, so that an interrupted removal is still known.
+const OWN_AUTHORITY: [&str; 2] = ["istio-ca-secret", TRUST];
 /// How the names of the control plane's leases begin.
 const LEASES: &str = "istio-";
+
+/// The namespaces in which a control plane ran, although nothing that was installed may be left there.
+pub(super) async fn namespaces(cluster: &Cluster) -> anyhow::Result<BTreeSet<String>> {
+    let records = cluster
+        .list_kind(("v1", "Secret"), None, &named(TRUST))
+        .await?;
+    let namespaces = records
+        .iter()
+        .map(|one| text(&one["metadata"], "namespace").to_owned());
+    Ok(namespaces.collect())
+}
 
 /// What the control plane made while it ran: certificates and leases in `namespaces`, its trust
 /// bundle everywhere. All of that is shared with a control plane of another origin, if there is one;
@@ -33,22 +46,25 @@ pub(super) async fn of_control_plane(
     if labels.any(|labels| labels[COMPONENT].is_null()) {
         return Ok(Vec::new());
     }
-    let named = |name: &str| ListParams::default().fields(&format!("metadata.name={name}"));
     let mut made = cluster
         .list_kind(("v1", "ConfigMap"), None, &named(TRUST_BUNDLE))
         .await?;
     for namespace in namespaces {
+        let (leases, all) = (("coordination.k8s.io/v1", "Lease"), ListParams::default());
+        let mut leases = cluster.list_kind(leases, Some(namespace), &all).await?;
+        leases.retain(|one| text(&one["metadata"], "name").starts_with(LEASES));
+        made.extend(leases);
         for name in OWN_AUTHORITY {
             let which = named(name);
             let secrets = cluster.list_kind(("v1", "Secret"), Some(namespace), &which);
             made.extend(secrets.await?);
         }
-        let (leases, all) = (("coordination.k8s.io/v1", "Lease"), ListParams::default());
-        let mut leases = cluster.list_kind(leases, Some(namespace), &all).await?;
-        leases.retain(|one| text(&one["metadata"], "name").starts_with(LEASES));
-        made.extend(leases);
     }
     made.iter().map(ObjectId::of).collect()
+}
+
+fn named(name: &str) -> ListParams {
+    ListParams::default().fields(&format!("metadata.name={name}"))
 }
 
 /// Objects in `namespace` that neither Kubernetes nor the mesh put there.

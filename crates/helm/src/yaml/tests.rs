@@ -26,7 +26,11 @@ fn quotes_text_that_yaml_takes_for_something_else() {
         ("1", "\"1\""),
         ("0x1F", "\"0x1F\""),
         ("1e3", "\"1e3\""),
+        ("0xFFFFFFFFFFFFFFFF", "\"0xFFFFFFFFFFFFFFFF\""),
+        ("0x123456789abcdef01", "\"0x123456789abcdef01\""),
         ("12:30", "\"12:30\""),
+        ("190:20:30.5", "\"190:20:30.5\""),
+        ("80:443", "80:443"),
         ("2026-11-21", "\"2026-11-21\""),
         ("100m", "100m"),
         ("1.2.3", "1.2.3"),
@@ -39,6 +43,7 @@ fn quotes_text_that_yaml_takes_for_something_else() {
         ("-x", "-x"),
         ("a #b", "'a #b'"),
         ("\u{7}", "\"\\u0007\""),
+        ("\u{7f}\u{80}\u{85}\u{ffff}", "\"\\u007F\\u0080\\N\\uFFFF\""),
     ];
     for (text, printed) in cases {
         assert_eq!(print(&Value::from(text)), printed, "{text:?}");
