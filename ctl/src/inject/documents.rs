@@ -84,12 +84,11 @@ impl<'a> Injection<'a> {
         let namespace = text("namespace").unwrap_or(self.namespace).to_owned();
         let name = text("name").or(text("generateName")).unwrap_or_default();
         let name = format!("{kind} {namespace}/{name}");
-        let template = object.pointer_mut(path).with_context(|| {
-            format!(
-                "{name} has no {}",
-                path.trim_start_matches('/').replace('/', ".")
-            )
-        })?;
+        let place = path.trim_start_matches('/').replace('/', ".");
+        let template = object
+            .pointer_mut(path)
+            .with_context(|| format!("{name} has no {place}"))?;
+        check_objects(template, &place).with_context(|| name.clone())?;
         self.template(template, owner, &namespace, &name)
             .map_err(|error| anyhow!("{name}: {error}"))
     }
@@ -112,9 +111,6 @@ impl<'a> Injection<'a> {
             selection: Selection::Done,
         };
         let mut pod = template.clone();
-        if !pod.is_object() {
-            bail!("its pod template is not an object");
-        }
         if let Some(owner) = &owner {
             pod["metadata"]["ownerReferences"] = json!([owner]);
         }
@@ -136,6 +132,29 @@ impl<'a> Injection<'a> {
             }
         }
     }
+}
+
+/// That a pod template, which stands at `place`, has objects where they are needed.
+///
+/// # Errors
+/// Names the field that is something else.
+fn check_objects(template: &Value, place: &str) -> anyhow::Result<()> {
+    if !template.is_object() {
+        bail!("{place} is not an object");
+    }
+    for path in [
+        "metadata",
+        "metadata.labels",
+        "metadata.annotations",
+        "spec",
+    ] {
+        let field = template.pointer(&format!("/{}", path.replace('.', "/")));
+        if field.is_some_and(|field| !field.is_object() && !field.is_null()) {
+            let place = [place, path].join(".");
+            bail!("{} is not an object", place.trim_start_matches('.'));
+        }
+    }
+    Ok(())
 }
 
 /// What the pods of a workload will say about it, so that metrics name them after it.

@@ -137,3 +137,30 @@ fn settings_come_from_values_as_an_installation_makes_them() {
     let error = MeshSettings::of_values(&wrong, "mesh", "default").unwrap_err();
     assert!(error.to_string().contains("hubs"), "{error}");
 }
+
+#[test]
+fn a_field_that_is_no_object_is_named() {
+    let refused = |text: &str| format!("{:#}", inject(text).unwrap_err());
+    let deployment = |template: &str| {
+        let head = "kind: Deployment\napiVersion: apps/v1\nmetadata: {name: web}\n";
+        format!("{OTHERS}---\n{head}spec: {{template: {template}}}\n")
+    };
+    for (template, field) in [
+        ("text", ""),
+        ("{metadata: text}", ".metadata"),
+        ("{metadata: [1]}", ".metadata"),
+        ("{metadata: {labels: text}}", ".metadata.labels"),
+        ("{metadata: {annotations: 1}}", ".metadata.annotations"),
+        ("{spec: true}", ".spec"),
+    ] {
+        assert_eq!(
+            refused(&deployment(template)),
+            format!("app.yaml:11: Deployment shop/web: spec.template{field} is not an object")
+        );
+    }
+    let pod = "kind: Pod\napiVersion: v1\nmetadata: text\n";
+    assert_eq!(
+        refused(pod),
+        "app.yaml:1: Pod shop/: metadata is not an object"
+    );
+}
