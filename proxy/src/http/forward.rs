@@ -14,10 +14,11 @@ use tokio::time::Instant;
 use super::attempt::{self, Answered, Forwarding, Tried};
 use super::body::Progress;
 use super::failure::{Failure, Timeout};
-use super::headers::name;
+use super::headers::{is_idempotent, name};
 use super::payload::Payload;
 use super::report::Report;
 use super::response::Deadlines;
+use crate::upstream::error::Retry;
 
 /// Sends a request upstream, as often as the route's policy says.
 ///
@@ -129,6 +130,9 @@ fn decide(
             answered.response.headers(),
         ),
         Err(failure) => match failure.outcome() {
+            Some(Outcome::Reset { .. }) if died_with_its_server(cx, failure) => {
+                Outcome::ConnectFailure
+            }
             Some(outcome) => outcome,
             None => return Decision::Done,
         },
@@ -157,6 +161,17 @@ fn decide(
             Decision::Done
         }
     }
+}
+
+/// Whether a request that may be repeated (RFC 9110, section 9.2.2) was lost with its connection, while
+/// there are other endpoints: it is tried there wherever one without a connection is.
+///
+/// Envoy would tell the client, nginx does the same. Pods that are killed under load would cost a
+/// request or two otherwise.
+fn died_with_its_server(cx: &Forwarding<'_>, failure: &Failure) -> bool {
+    matches!(failure, Failure::Stream(error) if error.retry == Retry::IfReused)
+        && is_idempotent(&cx.head.method)
+        && cx.cluster.endpoints().all().len() > 1
 }
 
 fn of_response(status: u16, headers: &HeaderMap) -> Outcome<'_> {

@@ -125,6 +125,28 @@ fn a_dead_endpoint_is_retried_elsewhere() {
 }
 
 #[test]
+fn a_request_that_died_with_its_server_is_retried_elsewhere_if_it_may_be_repeated() {
+    run(async {
+        let dying = server(|mut stream| async move {
+            read_head(&mut stream).await;
+        })
+        .await;
+        let (rig, at) = proxy(retrying(2), cluster("a", &[dying, echo().await])).await;
+        for _ in 0..20 {
+            assert!(get(at, "/", "").await.starts_with("HTTP/1.1 200"));
+        }
+        assert!(rig.cluster("a").rq_retry > 0);
+        let post = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx";
+        let mut lost = 0;
+        for _ in 0..20 {
+            lost += u32::from(raw(at, post).await.starts_with("HTTP/1.1 503"));
+        }
+        assert!(lost > 0, "the server may have acted on it");
+        rig.finish().await;
+    });
+}
+
+#[test]
 fn a_refused_connection_is_a_503_in_envoys_words() {
     run(async {
         let dead = TcpListener::bind("127.0.0.1:0")
