@@ -2,6 +2,8 @@
 //! chain, terminate TLS, ask the network policies. `inbound`, `outbound` and `gateway` call
 //! these steps in their order.
 
+mod inspect;
+
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -22,7 +24,7 @@ use tokio::net::TcpStream;
 
 use super::Accepted;
 pub use super::error::ConnError;
-use crate::detect::{Detected, Inspect, Prefixed, detect};
+use crate::detect::{Detected, Prefixed};
 use crate::metrics::stats::ListenerStats;
 use crate::peer::Peer;
 use crate::tls::{self, Handshake, ServerIo, ServerStream, accepts_peer};
@@ -50,13 +52,6 @@ impl Direction {
         }
     }
 }
-
-/// Envoy's default of `listener_filters_timeout`; with it, or with none, ours applies inbound.
-const LISTENER_FILTERS_DEFAULT: Duration = Duration::from_secs(15);
-
-/// A plaintext client that stays silent towards an inbound port whose server may speak first is
-/// taken for one that waits for it. Long, for a request that is taken for TCP escapes HTTP policy.
-const INBOUND_SILENCE: Duration = Duration::from_secs(1);
 
 /// An accepted connection with everything its requests ask about.
 #[derive(Debug)]
@@ -120,50 +115,6 @@ impl Connection {
             _in_flight: worker.shared.drain.enter(),
             stats,
         }
-    }
-
-    /// Looks at the first bytes as far as the listener needs to.
-    ///
-    /// # Errors
-    /// [`ConnError::Undetected`] if the client stays silent and the listener insists,
-    /// [`ConnError::Io`] if it left.
-    pub async fn inspect(
-        &mut self,
-        stream: &mut Prefixed<TcpStream>,
-        listener: &Listener,
-    ) -> Result<(), ConnError> {
-        let inspection = listener.inspect(self.destination);
-        let wanted = Inspect {
-            tls: inspection.tls,
-            http: inspection.http,
-        };
-        if !wanted.tls && !wanted.http {
-            return Ok(());
-        }
-        let configured = inspection.timeout.filter(|timeout| !timeout.is_zero());
-        let timeout = match configured {
-            Some(timeout) if timeout < LISTENER_FILTERS_DEFAULT => Some(timeout),
-            _ if self.direction == Direction::Inbound && !self.must_request(listener) => {
-                Some(INBOUND_SILENCE)
-            }
-            _ => configured,
-        };
-        let detected = detect(stream, wanted, timeout).await?;
-        match detected {
-            Detected::Closed => {
-                return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
-            }
-            Detected::Silent => {
-                self.stats.detect_timeout.inc();
-                let insists = !inspection.continue_on_timeout && configured.is_some();
-                if insists && self.direction == Direction::Gateway {
-                    return Err(ConnError::Undetected);
-                }
-            }
-            _ => {}
-        }
-        self.detected = Some(detected);
-        Ok(())
     }
 
     /// SNI, whoever terminates TLS.
@@ -271,12 +222,6 @@ impl Connection {
             tls,
             application_protocols: &protocols,
         })
-    }
-
-    /// The chain of a client that has sent nothing is HTTP's, where clients always speak first.
-    fn must_request(&self, listener: &Listener) -> bool {
-        let chain = self.select(listener);
-        chain.is_some_and(|chain| matches!(chain.terminal, Terminal::Http(_)))
     }
 
     fn would_take_tls(&self, listener: &Listener) -> bool {
