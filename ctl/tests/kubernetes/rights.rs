@@ -36,8 +36,8 @@ pub(crate) async fn are_asked_for(cluster: &Cluster) -> PathBuf {
     let said = meshctl(&installer, "precheck").await;
     said.fails()
         .has("escalate and bind clusterroles and roles.rbac.authorization.k8s.io, or else")
-        .has("watch, update configmaps (istio-ca-root-cert)")
-        .has("in istio-system: watch, update leases.coordination.k8s.io, secrets");
+        .has("configmaps (istio-ca-root-cert)")
+        .has("in istio-system: update leases.coordination.k8s.io, secrets (citadel-trust)");
     assert!(!said.text.contains("list"), "{}", said.text);
 
     let every = all(&[
