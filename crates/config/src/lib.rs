@@ -33,7 +33,6 @@ pub mod validate;
 pub mod virtual_service;
 pub mod visibility;
 pub mod workload_entry;
-pub mod yaml;
 
 pub use authorization_policy::AuthorizationPolicy;
 pub use decode::{DecodeError, Decoded, FieldError, Source};

@@ -44,7 +44,7 @@ impl<'a> Injection<'a> {
         let mut injected = String::new();
         for document in split(text) {
             let content = document.text;
-            let mut value = mesh_config::yaml::read(content)
+            let mut value = yaml::read(content)
                 .with_context(|| format!("{source}:{}: not YAML", document.line))?;
             let changed = self
                 .object(&mut value)

@@ -33,7 +33,7 @@ pub(crate) fn decode(text: &str, file: &str, namespace: &str) -> Decoded {
             },
             namespace,
         };
-        match mesh_config::yaml::read(&document) {
+        match serde_yaml::from_str::<Value>(&document) {
             Ok(Value::Null) => {}
             Ok(value) => place.take(value, &mut decoded),
             Err(error) => decoded

@@ -48,15 +48,6 @@ fn lists_are_taken_apart_and_namespaces_filled_in() {
 }
 
 #[test]
-fn plain_words_mean_what_they_mean_to_kubectl() {
-    let volumes = "      volumes:\n      - {name: v, secret: {secretName: s, defaultMode: 0400}}\n";
-    let decoded = decode(&format!("{DEPLOYMENT}{volumes}"), "a.yaml", "default");
-    assert!(decoded.errors.is_empty(), "{:?}", decoded.errors);
-    let spec = &decoded.manifests[0].value["spec"]["template"]["spec"];
-    assert_eq!(spec["volumes"][0]["secret"]["defaultMode"], 256);
-}
-
-#[test]
 fn unknown_kinds_are_warned_of_by_name() {
     let text = "{apiVersion: batch/v1, kind: CronJob, metadata: {name: nightly}}";
     let decoded = decode(text, "c.yaml", "default");
