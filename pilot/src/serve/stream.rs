@@ -337,8 +337,8 @@ impl<S: Session> Client<'_, S> {
         Ok(outgoing.changed)
     }
 
-    /// Secrets go to callers whose namespace is proven only (anyone can claim one), and who could read
-    /// them without us. `None`: whether they could is not known now; then what they have stays theirs.
+    /// Secrets go to callers whose namespace is proven only (anyone can claim one), and who have the right
+    /// to them. `None`: whether they have it is not known now; then what they were sent stays theirs.
     async fn may_have_secrets(&mut self) -> Option<bool> {
         let proxy = Arc::clone(&self.connection.proxy);
         let identity = self
